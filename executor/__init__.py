@@ -4,4 +4,31 @@ Public names are looked up on first use (PEP 562), so that importing the
 package imports neither airflow nor kubernetes.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shard_executor.pods.task import TaskError, TaskSpec
+
 __version__ = "0.1.0"
+__all__ = ["TaskError", "TaskSpec", "__version__"]
+
+_HOMES = {
+    "TaskError": "shard_executor.pods.task",
+    "TaskSpec": "shard_executor.pods.task",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
