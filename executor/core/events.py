@@ -1,0 +1,175 @@
+"""What a shard's state is told: one frozen record per kind of news.
+
+`now` is not in them: `ShardState.handle(event, now)` is given the time apart, in seconds of a monotonic clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shard_executor.core.failures import Verdict
+from shard_executor.core.faults import FaultInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The parent hands over a ticket, for the first time or again after this shard's predecessor died.
+
+    `uid` is the pod's, if the parent knows that attempt `attempt` has been created; `began` that it has run,
+    `reported` the state of a terminal report that the parent has already, `has_body` that the pod's body came along.
+    """
+
+    ticket: str
+    namespace: str
+    stem: str
+    submission_id: str
+    priority: int = 0
+    attempt: int = 0
+    uid: str | None = None
+    began: bool = False
+    reported: str | None = None
+    has_body: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BodyArrived:
+    """The pod's body is at hand (again)."""
+
+    ticket: str
+
+
+@dataclass(frozen=True, slots=True)
+class BodyRefused:
+    """The parent could not build a body for another attempt."""
+
+    ticket: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    ticket: str
+    attempt: int
+    uid: str
+    latency: float
+
+
+@dataclass(frozen=True, slots=True)
+class CreateFailed:
+    ticket: str
+    attempt: int
+    info: FaultInfo
+    latency: float
+
+
+@dataclass(frozen=True, slots=True)
+class PodRead:
+    """Answer of a GET: `uid` is None if there is no such pod; `same` that submission and attempt are the ticket's."""
+
+    ticket: str
+    uid: str | None
+    same: bool = False
+    deleting: bool = False
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFailed:
+    ticket: str
+    info: FaultInfo
+
+
+@dataclass(frozen=True, slots=True)
+class PodSeen:
+    """A pod was added or changed."""
+
+    namespace: str
+    name: str
+    uid: str
+    deleting: bool
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class PodEnded:
+    """A pod is gone from the server; the verdict was read off its last state, None if a re-list just lacked it."""
+
+    namespace: str
+    name: str
+    uid: str
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class PodLeft:
+    """A pod left the selector without being deleted: somebody relabelled it."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relisted:
+    """A complete list has been applied; `since` is when it was asked for."""
+
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class LogRead:
+    ticket: str
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The parent has the terminal report; `keep` leaves the pod in place, marked as done."""
+
+    ticket: str
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A delete or done-mark was answered: accepted, or the pod was not there any more (`absent`)."""
+
+    key: str
+    absent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFailed:
+    key: str
+    info: FaultInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    ticket: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+
+Event = (
+    Submitted
+    | BodyArrived
+    | BodyRefused
+    | Created
+    | CreateFailed
+    | PodRead
+    | ReadFailed
+    | PodSeen
+    | PodEnded
+    | PodLeft
+    | Relisted
+    | LogRead
+    | Acknowledged
+    | Removed
+    | RemoveFailed
+    | Revoked
+    | Tick
+)

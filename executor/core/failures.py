@@ -1,0 +1,306 @@
+"""What became of a pod: reads a decoded pod status and names the outcome once.
+
+Every later decision (retry, report, log tail, summary) uses the `Verdict` made
+here and never looks at conditions or container states again.
+
+Sources: pod phases and container states as documented in Kubernetes' "Pod
+Lifecycle"; `DisruptionTarget` and its reasons from KEP-3329; waiting reasons
+from kubelet's images/types.go and kuberuntime as listed by Airflow's
+`worker_pod_pending_fatal_container_state_reasons`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from shard_executor._fast.views import ContainerView, PodStatusView
+
+PHASE_UNKNOWN, PHASE_PENDING, PHASE_RUNNING, PHASE_SUCCEEDED, PHASE_FAILED = range(5)
+
+
+class Stage(IntEnum):
+    """How far a pod has come; a pod never goes back to a smaller stage."""
+
+    PENDING = 0
+    RUNNING = 1
+    SUCCEEDED = 2
+    FAILED = 3
+
+
+class FailureClass(StrEnum):
+    """Why a task did not succeed, in the words that users see."""
+
+    CONTAINER_ERROR = "container-error"
+    OOM_KILLED = "oom-killed"
+    DEADLINE = "deadline-exceeded"
+    START_ERROR = "start-error"
+    IMAGE = "image-error"
+    CONFIG = "config-error"
+    INIT_CONTAINER = "init-container"
+    EVICTED = "evicted"
+    PREEMPTED = "preempted"
+    DRAINED = "drained"
+    NODE_LOST = "node-lost"
+    DELETED = "deleted"
+    HANDED_OVER = "handed-over"
+    CREATE_REFUSED = "create-refused"
+    PENDING_TIMEOUT = "pending-timeout"
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"
+
+
+DISRUPTIONS = frozenset({FailureClass.EVICTED, FailureClass.PREEMPTED, FailureClass.DRAINED, FailureClass.NODE_LOST})
+
+# DisruptionTarget reasons (KEP-3329 and pkg/controller/{podgc,tainteviction}).
+DISRUPTION_REASONS: dict[str, FailureClass] = {
+    "PreemptionByScheduler": FailureClass.PREEMPTED,
+    "EvictionByEvictionAPI": FailureClass.DRAINED,
+    "DeletionByTaintManager": FailureClass.NODE_LOST,
+    "DeletionByPodGC": FailureClass.NODE_LOST,
+    "TerminationByKubelet": FailureClass.EVICTED,
+}
+
+# Pod-level status.reason.
+POD_REASONS: dict[str, FailureClass] = {
+    "Evicted": FailureClass.EVICTED,
+    "DeadlineExceeded": FailureClass.DEADLINE,
+    "NodeLost": FailureClass.NODE_LOST,
+    "NodeShutdown": FailureClass.DRAINED,
+    "Terminated": FailureClass.DRAINED,
+    "Shutdown": FailureClass.DRAINED,
+    "Preempting": FailureClass.PREEMPTED,
+    "UnexpectedAdmissionError": FailureClass.START_ERROR,
+    "NodeAffinity": FailureClass.START_ERROR,
+    "OutOfcpu": FailureClass.START_ERROR,
+    "OutOfmemory": FailureClass.START_ERROR,
+    "OutOfpods": FailureClass.START_ERROR,
+}
+
+# Reasons of a terminated container that say more than its exit code.
+TERMINATED_REASONS: dict[str, FailureClass] = {
+    "OOMKilled": FailureClass.OOM_KILLED,
+    "DeadlineExceeded": FailureClass.DEADLINE,
+    "StartError": FailureClass.START_ERROR,
+    "ContainerCannotRun": FailureClass.START_ERROR,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRule:
+    """What a waiting reason means: its class, and whether it is fatal at once or only after the grace."""
+
+    failure_class: FailureClass
+    at_once: bool
+
+
+# Waiting reasons that will not mend by themselves. Those with a grace have been seen to: a registry that is
+# briefly away, a Secret applied a moment after the pod.
+PENDING_RULES: dict[str, PendingRule] = {
+    "InvalidImageName": PendingRule(FailureClass.IMAGE, True),
+    "ErrImageNeverPull": PendingRule(FailureClass.IMAGE, True),
+    "ErrImagePull": PendingRule(FailureClass.IMAGE, False),
+    "ImagePullBackOff": PendingRule(FailureClass.IMAGE, False),
+    "ImageInspectError": PendingRule(FailureClass.IMAGE, False),
+    "RegistryUnavailable": PendingRule(FailureClass.IMAGE, False),
+    "SignatureValidationFailed": PendingRule(FailureClass.IMAGE, False),
+    "CreateContainerConfigError": PendingRule(FailureClass.CONFIG, False),
+    "CreateContainerError": PendingRule(FailureClass.CONFIG, False),
+    "RunContainerError": PendingRule(FailureClass.START_ERROR, False),
+    "CreatePodSandboxError": PendingRule(FailureClass.START_ERROR, False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome read off one state of a pod.
+
+    `began` says that a container of the task itself has run: from then on a failure counts as the task's own.
+    `waiting` is the reason that keeps a pending pod from starting, if its kubelet gave one, `container`
+    the one to blame for a failure. Times are unix seconds.
+    """
+
+    stage: Stage
+    began: bool = False
+    failure_class: FailureClass | None = None
+    reason: str | None = None
+    exit_code: int | None = None
+    message: str | None = None
+    waiting: str | None = None
+    container: str | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+
+    @property
+    def terminal(self) -> bool:
+        return self.stage >= Stage.SUCCEEDED
+
+
+def main_container(containers: tuple[ContainerView, ...], name: str = "base") -> ContainerView | None:
+    """The task's own container: the one called `base` as Airflow calls it, else the first."""
+    for container in containers:
+        if container.name == name:
+            return container
+    return containers[0] if containers else None
+
+
+def judge(phase: int, deleting: bool, status: PodStatusView, *, ended: bool = False) -> Verdict:
+    """Names what a pod's status says.
+
+    Args:
+        phase: one of the PHASE_ constants.
+        deleting: metadata.deletionTimestamp is set.
+        status: the decoded status.
+        ended: the object is gone (a DELETED event); a pod that had not finished is then a failure whatever its phase
+            says (a node that goes away leaves `Running` behind).
+    """
+    main = main_container(status.containers)
+    began = main is not None and (main.started_at is not None or main.state == "running" or main.restart_count > 0)
+    started = main.started_at if main else None
+    finished = main.finished_at if main else None
+    if phase == PHASE_SUCCEEDED:
+        return Verdict(
+            Stage.SUCCEEDED, True, reason=_reason_of(main), exit_code=0, started_at=started, finished_at=finished
+        )
+    if phase == PHASE_FAILED or ended:
+        culprit = _culprit(status, main)
+        failure = _failure_class(status, culprit, deleting or (ended and phase != PHASE_FAILED))
+        return Verdict(
+            Stage.FAILED,
+            began,
+            failure,
+            _failure_reason(status, culprit, failure),
+            culprit.exit_code if culprit else None,
+            _failure_message(status, culprit, failure),
+            None,
+            culprit.name if culprit else None,
+            started,
+            finished,
+        )
+    if phase == PHASE_RUNNING or began:
+        return Verdict(Stage.RUNNING, began, started_at=started)
+    waiting = _waiting(status)
+    return Verdict(
+        Stage.PENDING,
+        False,
+        reason=waiting.reason if waiting else _unscheduled(status)[0],
+        message=waiting.message if waiting else _unscheduled(status)[1],
+        waiting=waiting.reason if waiting else None,
+    )
+
+
+def _reason_of(container: ContainerView | None) -> str | None:
+    return (container.reason or None) if container else None
+
+
+def _culprit(status: PodStatusView, main: ContainerView | None) -> ContainerView | None:
+    """The container to blame: a failed init container, else the main one unless only another failed."""
+    for container in status.init_containers:
+        if container.state == "terminated" and container.exit_code:
+            return container
+    if main is not None and main.state == "terminated" and main.exit_code:
+        return main
+    for container in status.containers:
+        if container.state == "terminated" and container.exit_code:
+            return container
+    return main
+
+
+def _disruption(status: PodStatusView) -> tuple[FailureClass, str, str] | None:
+    for condition in status.conditions:
+        if condition.type == "DisruptionTarget" and condition.status == "True":
+            known = DISRUPTION_REASONS.get(condition.reason, FailureClass.EVICTED)
+            return known, condition.reason, condition.message
+    return None
+
+
+# Asked in this order; the first that answers names the class. A disruption comes before the exit code, because a
+# container that was told to stop exits with 137 or 143 whatever it was doing.
+_Rule = Callable[[PodStatusView, "ContainerView | None", bool], "FailureClass | None"]
+
+
+def _by_pod_reason(status: PodStatusView, culprit: ContainerView | None, deleting: bool) -> FailureClass | None:
+    return POD_REASONS.get(status.reason)
+
+
+def _by_disruption(status: PodStatusView, culprit: ContainerView | None, deleting: bool) -> FailureClass | None:
+    found = _disruption(status)
+    return found[0] if found else None
+
+
+def _by_init(status: PodStatusView, culprit: ContainerView | None, deleting: bool) -> FailureClass | None:
+    return FailureClass.INIT_CONTAINER if culprit is not None and culprit in status.init_containers else None
+
+
+def _by_terminated_reason(status: PodStatusView, culprit: ContainerView | None, deleting: bool) -> FailureClass | None:
+    return TERMINATED_REASONS.get(culprit.reason) if culprit is not None else None
+
+
+def _by_deletion(status: PodStatusView, culprit: ContainerView | None, deleting: bool) -> FailureClass | None:
+    return FailureClass.DELETED if deleting else None
+
+
+def _by_exit_code(status: PodStatusView, culprit: ContainerView | None, deleting: bool) -> FailureClass | None:
+    return FailureClass.CONTAINER_ERROR if culprit is not None and culprit.exit_code is not None else None
+
+
+RULES: tuple[_Rule, ...] = (
+    _by_pod_reason,
+    _by_disruption,
+    _by_terminated_reason,
+    _by_init,
+    _by_deletion,
+    _by_exit_code,
+)
+
+
+def _failure_class(status: PodStatusView, culprit: ContainerView | None, deleting: bool) -> FailureClass:
+    for rule in RULES:
+        found = rule(status, culprit, deleting)
+        if found is not None:
+            return found
+    return FailureClass.UNKNOWN
+
+
+def _failure_reason(status: PodStatusView, culprit: ContainerView | None, failure: FailureClass) -> str:
+    if failure in DISRUPTIONS:
+        found = _disruption(status)
+        if found is not None and failure is found[0]:
+            return found[1]
+    return status.reason or (culprit.reason if culprit else "") or failure.value
+
+
+def _failure_message(status: PodStatusView, culprit: ContainerView | None, failure: FailureClass) -> str | None:
+    if status.message:
+        return status.message
+    if failure in DISRUPTIONS:
+        found = _disruption(status)
+        if found is not None and found[2]:
+            return found[2]
+    if failure is FailureClass.DELETED:
+        return "the pod was deleted before it finished"
+    if culprit is None:
+        return None
+    if culprit.message:
+        return culprit.message
+    if culprit.exit_code is not None:
+        signalled = f" (signal {culprit.signal})" if culprit.signal else ""
+        return f"container {culprit.name} exited with code {culprit.exit_code}{signalled}"
+    return None
+
+
+def _waiting(status: PodStatusView) -> ContainerView | None:
+    """The first container that waits for a reason with a rule, else the first that waits at all."""
+    waiting = [c for c in (*status.init_containers, *status.containers) if c.state == "waiting" and c.reason]
+    for container in waiting:
+        if container.reason in PENDING_RULES:
+            return container
+    return waiting[0] if waiting else None
+
+
+def _unscheduled(status: PodStatusView) -> tuple[str | None, str | None]:
+    for condition in status.conditions:
+        if condition.type == "PodScheduled" and condition.status == "False":
+            return condition.reason or None, condition.message or None
+    return None, None

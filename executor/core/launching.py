@@ -1,0 +1,174 @@
+"""Launching in a shard: which ticket's pod is created next, and what the answer means."""
+
+from __future__ import annotations
+
+import heapq
+
+from shard_executor.core import actions as act
+from shard_executor.core import events as ev
+from shard_executor.core.cleanup import backoff_delay
+from shard_executor.core.ending import Ending
+from shard_executor.core.failures import DISRUPTIONS, FailureClass, Stage, Verdict
+from shard_executor.core.launch_faults import LaunchPolicy, launch_policy
+from shard_executor.core.lifecycle import TaskHandler, TaskState
+
+S = TaskState
+
+# A pod lost before its task began is launched anew if it was the cluster's doing; a bad image or configuration would
+# only fail again, and a pod that somebody deleted was deleted for a reason.
+RELAUNCHED = DISRUPTIONS | {FailureClass.UNKNOWN}
+
+
+class Launching(Ending):
+    """Creates run within the window, by priority; a create without a certain answer is settled by the pod's name."""
+
+    def _launch(self, now: float) -> None:
+        if now < self.hold_until:
+            return
+        skipped: list[tuple[int, int, str]] = []
+        free = self.window.free(now)
+        while free > 0 and self._ready:
+            entry = heapq.heappop(self._ready)
+            task = self.tasks.get(entry[2])
+            if task is None or task.state is not S.QUEUED or task.reading:
+                continue
+            if not task.has_body:
+                self._out.append(act.NeedBody(task.ticket))
+                continue  # comes back with the body
+            if not self.gates.admits(task.namespace, now):
+                skipped.append(entry)
+                if len(skipped) >= 256:
+                    break  # a long queue behind one full namespace must not be walked on every event
+                continue
+            if task.launch_deadline is None:
+                task.launch_deadline = now + self.policy.create_timeout
+            self._to(task, S.CREATING, now, f"attempt {task.attempt}")
+            self.window.started()
+            self.gates.started(task.namespace)
+            self._out.append(act.CreatePod(task.ticket, task.namespace, task.name, task.attempt))
+            free -= 1
+        for entry in skipped:
+            heapq.heappush(self._ready, entry)
+        if skipped:
+            opens = self.gates.opens_at(now)
+            if opens is not None and opens < self._woken_for:
+                self._woken_for = opens
+                self._out.append(act.WakeAt(opens))
+
+    def _on_body(self, task: TaskHandler, event: ev.BodyArrived, now: float) -> None:
+        task.has_body = True
+        if task.state is S.QUEUED:
+            self._enqueue(task)
+
+    def _on_body_refused(self, task: TaskHandler, event: ev.BodyRefused, now: float) -> None:
+        if task.state is S.QUEUED:
+            self._fail_create(task, "BodyRefused", event.message, now)
+
+    def _on_created(self, event: ev.Created, now: float) -> None:
+        self.window.answered(event.latency)
+        task = self.tasks.get(event.ticket)
+        if task is None or task.attempt != event.attempt:
+            return
+        self.gates.passed(task.namespace)
+        task.tries = 0
+        if task.state is S.CREATING:
+            task.uid = event.uid
+            task.uid_since = now
+            self._drop_body(task)
+            if task.revoking:
+                self._revoke_pod(task, now)
+                return
+            self._to(task, S.PENDING, now, f"created, uid {event.uid}")
+            self._progress(task, "pending")
+
+    def _on_create_failed(self, event: ev.CreateFailed, now: float) -> None:
+        policy = launch_policy(event.info.fault)
+        if policy is LaunchPolicy.RETRY_SLOWER:
+            self.window.refused(now, event.info.retry_after)
+        elif policy in (LaunchPolicy.READ, LaunchPolicy.REFUSE, LaunchPolicy.PARK):
+            self.window.answered(event.latency)
+        else:
+            self.window.abandoned()
+        task = self.tasks.get(event.ticket)
+        if task is None or task.attempt != event.attempt:
+            return
+        if policy is LaunchPolicy.PARK:
+            self.gates.refused(task.namespace, now)
+        elif policy is LaunchPolicy.READ:
+            self.gates.passed(task.namespace)
+        else:
+            self.gates.ended(task.namespace)
+        if task.state is not S.CREATING:
+            return  # the watch has shown the pod meanwhile: the lost answer was a success
+        task.last_problem = f"{event.info.reason or event.info.fault.value}: {event.info.message}"
+        if policy is LaunchPolicy.READ:
+            self._read(task)
+        elif task.revoking and policy in (LaunchPolicy.REFUSE, LaunchPolicy.PARK):
+            self._to(task, S.REVOKED, now, "revoked, never created")
+            self._report_revoked(task)
+        elif policy is LaunchPolicy.REFUSE:
+            self._fail_create(task, event.info.reason or event.info.fault.value, event.info.message, now)
+        else:
+            if policy is LaunchPolicy.SIGN_IN:
+                self._out.append(act.NeedCredentials())
+            self._retry_create(task, policy, event.info.retry_after, now)
+
+    def _retry_create(self, task: TaskHandler, policy: LaunchPolicy, retry_after: float | None, now: float) -> None:
+        parked = policy is LaunchPolicy.PARK
+        if parked and self.policy.quota_timeout is None:
+            task.launch_deadline = None
+        elif parked and task.tries == 0 and self.policy.quota_timeout is not None:
+            task.launch_deadline = now + self.policy.quota_timeout
+        if task.launch_deadline is not None and now >= task.launch_deadline:
+            self._fail_create(task, "CreateTimeout", f"gave up creating the pod; last answer: {task.last_problem}", now)
+            return
+        task.tries += 1
+        self._to(task, S.QUEUED, now, f"create to be repeated: {task.last_problem}")
+        if task.tries == 1 or parked:
+            self._progress(task, "waiting", task.last_problem)
+        if parked:
+            self._enqueue(task)  # the namespace's gate holds it
+        else:
+            self._at(now + max(backoff_delay(task.tries, self._rng), retry_after or 0.0), "launch", task.ticket)
+
+    def _timer_launch(self, ticket: str, now: float) -> None:
+        task = self.tasks.get(ticket)
+        if task is not None and task.state is S.QUEUED:
+            if task.revoking:
+                # The last create had no certain answer: whether its pod exists is asked, not guessed.
+                self._read(task)
+            else:
+                self._enqueue(task)
+
+    def _fail_create(self, task: TaskHandler, reason: str, message: str, now: float) -> None:
+        verdict = Verdict(Stage.FAILED, False, FailureClass.CREATE_REFUSED, reason, None, message)
+        task.pod_gone = True
+        self._drop_body(task)
+        self._finish(task, S.FAILED, verdict, now, tail=False)
+
+    def _requeue(self, task: TaskHandler, now: float, why: str) -> None:
+        if task.state is not S.QUEUED:
+            self._to(task, S.QUEUED, now, why)
+        self._enqueue(task)
+
+    def _next_attempt(self, task: TaskHandler, now: float, why: str) -> None:
+        self._by_name.pop((task.namespace, task.name), None)
+        task.attempt += 1
+        task.tries = 0
+        task.name = self.name_of(task.stem, task.submission_id, task.attempt)
+        task.uid = None
+        task.seen = task.pod_gone = task.pod_finished = False
+        task.pending_since = task.bad_since = task.launch_deadline = None
+        self._by_name[task.namespace, task.name] = task.ticket
+        self._requeue(task, now, f"{why}; attempt {task.attempt} follows")
+
+    def _relaunch(self, task: TaskHandler, verdict: Verdict, now: float) -> bool:
+        """Launches another attempt of a pod that the cluster lost before its task began, if any are left."""
+        if verdict.failure_class not in RELAUNCHED or task.relaunches >= self.policy.launch_failure_retries:
+            return False
+        task.relaunches += 1
+        if not task.pod_gone and task.uid is not None:
+            self._remove(f"uid:{task.uid}", task.namespace, task.name, task.uid, False, now)
+        self._next_attempt(task, now, f"lost before it began ({verdict.failure_class}: {verdict.reason})")
+        self._progress(task, "waiting", f"attempt {task.attempt - 1} was lost before it began: {verdict.reason}")
+        return True

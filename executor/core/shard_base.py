@@ -1,0 +1,122 @@
+"""What the parts of a shard's state share: its limits, its tickets, its timers and its outbox."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shard_executor.core import actions as act
+from shard_executor.core.cleanup import CleanupQueue
+from shard_executor.core.lifecycle import TaskHandler, TaskState
+from shard_executor.core.quota import QuotaGates
+from shard_executor.core.window import CreateWindow
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPolicy:
+    """The limits a shard works by; all times in seconds.
+
+    Args:
+        create_timeout: how long one attempt's create may keep failing with transient faults before the task fails.
+        quota_timeout: the same for an exceeded quota; None waits for as long as it takes.
+        pending_grace: how long a pod may wait for a reason that rarely mends (image, configuration) before it fails.
+        pending_timeout: how long a pod may stay pending for any reason; None is without limit.
+        gone_timeout: how long an accepted delete may take to remove the pod before its ticket is closed anyway.
+        remove_timeout: how long refused deletes are repeated.
+        launch_failure_retries: relaunches of a pod that the cluster lost before its task began.
+        log_tail: fetch the last lines of a failed pod's log before it may be deleted.
+        unseen_after: a created pod that no complete list has shown for this long is read by name.
+    """
+
+    create_timeout: float = 600.0
+    quota_timeout: float | None = None
+    pending_grace: float = 30.0
+    pending_timeout: float | None = None
+    gone_timeout: float = 90.0
+    remove_timeout: float = 900.0
+    launch_failure_retries: int = 3
+    log_tail: bool = True
+    removals_in_flight: int = 16
+    unseen_after: float = 5.0
+
+
+class ShardBase:
+    """All tickets of one shard, and the helpers by which its parts change them.
+
+    Args:
+        policy: the limits to work by.
+        window: the adaptive create window.
+        rng: for jitter.
+        name_of: pod name from (stem, submission id, attempt).
+        hold_until: no pod is created before the first complete list or this time, whichever is first, so that the
+            pods of a predecessor are found before they are asked for again.
+    """
+
+    def __init__(
+        self,
+        policy: ShardPolicy,
+        window: CreateWindow,
+        rng: random.Random,
+        name_of: Callable[[str, str, int], str],
+        hold_until: float = 0.0,
+    ) -> None:
+        self.policy = policy
+        self.window = window
+        self.hold_until = hold_until
+        self.name_of = name_of
+        self.tasks: dict[str, TaskHandler] = {}
+        self.cleanup = CleanupQueue(policy.removals_in_flight)
+        self.gates = QuotaGates(rng)
+        self.counts: Counter[str] = Counter()
+        self.outcomes: Counter[str] = Counter()
+        self._rng = rng
+        self._by_name: dict[tuple[str, str], str] = {}
+        self._ready: list[tuple[int, int, str]] = []
+        self._timers: list[tuple[float, int, str, str]] = []
+        self._woken_for = float("inf")
+        self._serial = 0
+        self._out: list[act.Action] = []
+
+    def _at(self, when: float, kind: str, key: str) -> None:
+        self._serial += 1
+        heapq.heappush(self._timers, (when, self._serial, kind, key))
+
+    def _to(self, task: TaskHandler, state: TaskState, now: float, why: str) -> None:
+        before = task.state
+        task.to(state, now, why)
+        self.counts[before] -= 1
+        self.counts[state] += 1
+
+    def _enqueue(self, task: TaskHandler) -> None:
+        self._serial += 1
+        heapq.heappush(self._ready, (-task.priority, self._serial, task.ticket))
+
+    def _read(self, task: TaskHandler) -> None:
+        if not task.reading:
+            task.reading = True
+            self._out.append(act.ReadPod(task.ticket, task.namespace, task.name))
+
+    def _drop_body(self, task: TaskHandler) -> None:
+        if task.has_body:
+            task.has_body = False
+            self._out.append(act.DropBody(task.ticket))
+
+    def _progress(
+        self, task: TaskHandler, state: str, message: str | None = None, started_at: float | None = None
+    ) -> None:
+        self._out.append(
+            act.Report(
+                task.ticket,
+                state,
+                False,
+                task.name,
+                task.uid,
+                task.attempt,
+                message=message,
+                began=task.began,
+                started_at=started_at,
+            )
+        )

@@ -1,0 +1,215 @@
+"""What the watch, the lists and single reads tell a shard about the pods of its tickets."""
+
+from __future__ import annotations
+
+from shard_executor.core import events as ev
+from shard_executor.core.cleanup import backoff_delay
+from shard_executor.core.failures import PENDING_RULES, FailureClass, Stage, Verdict
+from shard_executor.core.launching import Launching
+from shard_executor.core.lifecycle import TaskHandler, TaskState
+
+S = TaskState
+
+
+class Watching(Launching):
+    """A pod belongs to a ticket by its name and, once known, its uid; everything else is foreign or ownerless."""
+
+    def _find(self, event: ev.PodSeen | ev.PodEnded | ev.PodLeft) -> TaskHandler | None:
+        ticket = self._by_name.get((event.namespace, event.name))
+        task = self.tasks.get(ticket) if ticket is not None else None
+        if task is None or (task.uid is not None and task.uid != event.uid):
+            return None
+        return task
+
+    def _on_pod_seen(self, event: ev.PodSeen, now: float) -> None:
+        task = self._find(event)
+        if task is None:
+            if event.verdict.terminal and not event.deleting and (event.namespace, event.name) not in self._by_name:
+                # Ownerless and finished: left by a ticket that is closed, or by an executor that is gone.
+                self._remove(f"uid:{event.uid}", event.namespace, event.name, event.uid, False, now)
+            return
+        if task.uid is None:
+            if event.deleting:
+                return  # 409 and a read decide about a pod of this name that is on its way out
+            if task.state not in (S.QUEUED, S.CREATING):
+                # Its create was given up, yet one of the requests had reached the server.
+                self._remove(f"uid:{event.uid}", event.namespace, event.name, event.uid, False, now)
+                return
+            task.uid = event.uid
+            task.uid_since = now
+        task.seen = True
+        if event.verdict.terminal:
+            task.pod_finished = True
+        if task.state in (S.QUEUED, S.CREATING):
+            self._drop_body(task)
+            if task.revoking:
+                self._revoke_pod(task, now)
+                return
+            self._to(task, S.PENDING, now, f"seen, uid {event.uid}")
+            self._progress(task, "pending")
+        if task.state in (S.PENDING, S.RUNNING):
+            self._advance(task, event.verdict, event.deleting, now)
+
+    def _advance(self, task: TaskHandler, verdict: Verdict, deleting: bool, now: float) -> None:
+        task.seen = True
+        task.began = task.began or verdict.began
+        if verdict.terminal:
+            task.pod_finished = True
+            if verdict.stage is Stage.SUCCEEDED:
+                self._finish(task, S.SUCCEEDED, verdict, now, tail=False)
+            elif not task.began and self._relaunch(task, verdict, now):
+                return
+            else:
+                self._finish(task, S.FAILED, verdict, now, tail=verdict.began)
+        elif verdict.stage is Stage.RUNNING:
+            if task.state is S.PENDING:
+                self._to(task, S.RUNNING, now, "running")
+                task.pending_since = task.bad_since = None
+                self._progress(task, "running", started_at=verdict.started_at)
+        elif task.state is S.PENDING and not deleting:
+            self._pending(task, verdict, now)
+
+    def _pending(self, task: TaskHandler, verdict: Verdict, now: float) -> None:
+        task.verdict = verdict
+        if task.pending_since is None:
+            task.pending_since = now
+            if self.policy.pending_timeout is not None:
+                self._at(now + self.policy.pending_timeout, "pending", task.ticket)
+        rule = PENDING_RULES.get(verdict.waiting or "")
+        if rule is None:
+            task.bad_since = None
+        elif rule.at_once:
+            self._fail_pending(task, rule.failure_class, verdict, now)
+        elif task.bad_since is None:
+            task.bad_since = now
+            self._at(now + self.policy.pending_grace, "pending", task.ticket)
+
+    def _timer_pending(self, ticket: str, now: float) -> None:
+        task = self.tasks.get(ticket)
+        if task is None or task.state is not S.PENDING or task.verdict is None:
+            return
+        rule = PENDING_RULES.get(task.verdict.waiting or "")
+        if rule is not None and task.bad_since is not None and now >= task.bad_since + self.policy.pending_grace:
+            self._fail_pending(task, rule.failure_class, task.verdict, now)
+        elif (
+            self.policy.pending_timeout is not None
+            and task.pending_since is not None
+            and now >= task.pending_since + self.policy.pending_timeout
+        ):
+            self._fail_pending(task, FailureClass.PENDING_TIMEOUT, task.verdict, now)
+
+    def _on_pod_ended(self, event: ev.PodEnded, now: float) -> None:
+        task = self._find(event)
+        if task is None:
+            self.cleanup.finish(f"uid:{event.uid}")
+            return
+        if task.uid is None:
+            return  # a pod of this name from another time: the create's answer decides
+        self.gates.room(event.namespace, now)
+        self._pod_gone(task, event.verdict, now)
+
+    def _pod_gone(self, task: TaskHandler, verdict: Verdict | None, now: float) -> None:
+        task.pod_gone = True
+        if task.state in (S.PENDING, S.RUNNING):
+            if verdict is None:
+                verdict = Verdict(
+                    Stage.FAILED,
+                    task.began,
+                    FailureClass.DELETED,
+                    "PodDisappeared",
+                    None,
+                    "the pod was deleted while it was not being watched",
+                )
+            task.began = task.began or verdict.began
+            if verdict.stage is Stage.SUCCEEDED:
+                self._finish(task, S.SUCCEEDED, verdict, now, tail=False)
+            elif task.began or not self._relaunch(task, verdict, now):
+                lost = verdict.failure_class is FailureClass.DELETED
+                self._finish(task, S.LOST if lost else S.FAILED, verdict, now, tail=False)
+        else:
+            self._gone_after_end(task, now)
+
+    def _on_pod_left(self, event: ev.PodLeft, now: float) -> None:
+        task = self._find(event)
+        if task is None or task.uid is None:
+            self.cleanup.finish(f"uid:{event.uid}")
+            return
+        if task.state is S.CLEANING:
+            self._close(task, now)
+        elif task.state in (S.PENDING, S.RUNNING):
+            task.pod_gone = True  # not ours any more: it must not be removed
+            verdict = Verdict(
+                Stage.FAILED,
+                task.began,
+                FailureClass.HANDED_OVER,
+                "LabelsChanged",
+                None,
+                "the pod's labels were changed, so that it no longer belongs to this executor",
+            )
+            self._finish(task, S.LOST, verdict, now, tail=False)
+        else:
+            task.pod_gone = True
+
+    def _on_relisted(self, event: ev.Relisted, now: float) -> None:
+        self.hold_until = 0.0
+        for task in self.tasks.values():
+            if (
+                not task.seen
+                and task.uid is not None
+                and task.state in (S.PENDING, S.RUNNING)
+                and task.uid_since + self.policy.unseen_after <= now
+                and task.uid_since < event.since
+            ):
+                self._read(task)
+            elif not task.seen and task.uid is not None and task.state in (S.PENDING, S.RUNNING):
+                self._at(now + self.policy.unseen_after, "read", task.ticket)
+
+    def _fail_pending(self, task: TaskHandler, failure: FailureClass, verdict: Verdict, now: float) -> None:
+        message = verdict.message or "the pod did not start"
+        ended = Verdict(Stage.FAILED, False, failure, verdict.reason or failure.value, None, message)
+        self._finish(task, S.FAILED, ended, now, tail=False)
+
+    def _on_pod_read(self, task: TaskHandler, event: ev.PodRead, now: float) -> None:
+        task.reading = False
+        if task.state in (S.CREATING, S.QUEUED):
+            self._read_while_launching(task, event, now)
+        elif task.state in (S.PENDING, S.RUNNING):
+            if event.uid is None or event.uid != task.uid:
+                self._pod_gone(task, None, now)
+            elif event.verdict is not None:
+                self._advance(task, event.verdict, event.deleting, now)
+
+    def _read_while_launching(self, task: TaskHandler, event: ev.PodRead, now: float) -> None:
+        if event.uid is not None and event.same and not event.deleting:
+            task.uid = event.uid
+            task.uid_since = now
+            self._drop_body(task)
+            if task.revoking:
+                self._revoke_pod(task, now)
+                return
+            self._to(task, S.PENDING, now, f"the create had succeeded, uid {event.uid}")
+            self._progress(task, "pending")
+            if event.verdict is not None:
+                self._advance(task, event.verdict, False, now)
+        elif task.revoking:
+            self._to(task, S.REVOKED, now, "revoked, never created")
+            self._report_revoked(task)
+        elif event.uid is None:
+            self._requeue(task, now, "the pod of that name has gone")
+        else:
+            self._next_attempt(task, now, "the name is taken by a pod that is not this attempt's")
+
+    def _on_read_failed(self, task: TaskHandler, event: ev.ReadFailed, now: float) -> None:
+        task.reading = False
+        task.last_problem = f"reading the pod: {event.info.message}"
+        if task.state in (S.CREATING, S.QUEUED, S.PENDING, S.RUNNING):
+            task.tries += 1
+            wait = max(backoff_delay(task.tries, self._rng), event.info.retry_after or 0.0)
+            self._at(now + wait, "read", task.ticket)
+
+    def _timer_read(self, ticket: str, now: float) -> None:
+        task = self.tasks.get(ticket)
+        if task is None:
+            return
+        if task.state in (S.CREATING, S.QUEUED) or (task.state in (S.PENDING, S.RUNNING) and not task.seen):
+            self._read(task)

@@ -1,0 +1,72 @@
+"""The adaptive create window: how many creates a shard keeps in flight.
+
+Additive increase, multiplicative decrease, as TCP's congestion control (RFC
+5681): an API server tells a client to slow down by 429 (API Priority and
+Fairness) and by latency, and what it can take changes with its other load.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class CreateWindow:
+    """Counts creates in flight against an adaptive limit.
+
+    Args:
+        initial, minimum, maximum: limits of creates in flight, at least 1.
+        cooldown: seconds within which further refusals do not shrink the window again (they answer the same burst).
+    """
+
+    initial: int = 8
+    minimum: int = 1
+    maximum: int = 64
+    cooldown: float = 1.0
+    in_flight: int = 0
+    size: float = 0.0
+    held_until: float = 0.0
+    best_latency: float = 0.0
+    _shrunk_at: float = -1e9
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.minimum <= self.initial <= self.maximum:
+            raise ValueError(
+                "create window needs 1 <= minimum <= initial <= maximum, "
+                f"got {self.minimum}, {self.initial}, {self.maximum}"
+            )
+        self.size = float(self.initial)
+
+    def free(self, now: float) -> int:
+        """How many creates may start now; 0 while a Retry-After holds."""
+        if now < self.held_until:
+            return 0
+        return max(0, int(self.size) - self.in_flight)
+
+    def started(self) -> None:
+        self.in_flight += 1
+
+    def answered(self, latency: float) -> None:
+        """A create was answered by a decision of the server (created, exists, refused).
+
+        Grows only while the window is the bottleneck, and not while answers take over four times the best seen
+        (beyond 250 ms), which is what a server does that queues before it refuses.
+        """
+        full = self.in_flight >= int(self.size)
+        self.in_flight -= 1
+        self.best_latency = latency if not self.best_latency else min(latency, self.best_latency * 1.01)
+        if full and not (latency > 0.25 and latency > 4 * self.best_latency):
+            self.size = min(float(self.maximum), self.size + 1.0 / self.size if self.size > 16 else self.size + 0.5)
+
+    def refused(self, now: float, retry_after: float | None) -> None:
+        """A create was throttled or failed on the way: halves the window, and holds it for `retry_after` seconds."""
+        self.in_flight -= 1
+        if now - self._shrunk_at >= self.cooldown:
+            self._shrunk_at = now
+            self.size = max(float(self.minimum), self.size / 2)
+        if retry_after:
+            self.held_until = max(self.held_until, now + retry_after)
+
+    def abandoned(self) -> None:
+        """A create ended without saying anything about the server's load."""
+        self.in_flight -= 1

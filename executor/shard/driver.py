@@ -1,0 +1,305 @@
+"""Runs one shard: carries events to the shard's state and its actions out, and nothing else.
+
+One loop, one table from action to method, no decisions: those are in `core/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+import resource
+import time
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import psutil
+from shard_executor._fast.table import PodChange, PodTable
+from shard_executor.core import actions as act
+from shard_executor.core import events as ev
+from shard_executor.core.credentials import Credentials
+from shard_executor.core.failures import judge
+from shard_executor.core.lifecycle import InvalidTransition, TaskState
+from shard_executor.core.shard_base import ShardPolicy
+from shard_executor.core.shard_state import ShardState
+from shard_executor.core.window import CreateWindow
+from shard_executor.pods.names import pod_name
+from shard_executor.shard.api import Api, TransportFault
+from shard_executor.shard.pod_requests import PodRequests
+from shard_executor.shard.settings import ShardSettings
+from shard_executor.shard.watcher import Watcher, WatchSettings
+from shard_executor.supervisor import messages as msg
+
+_ADDED, _MODIFIED, _DELETED, _GONE = range(4)
+_SYNC_LIMIT = 10.0  # seconds that creates wait for the first list; a server that cannot list may still create
+
+
+class Shard:
+    """One shard of an executor's tickets, on a running event loop.
+
+    Args:
+        settings: what the parent sent.
+        send: hands a message to the channel; it is flushed by the channel's owner.
+        failed: called with a traceback when a part of the shard ended by an error that is none of its states.
+    """
+
+    def __init__(
+        self, settings: ShardSettings, send: Callable[[msg.Message], None], failed: Callable[[str], None]
+    ) -> None:
+        self._settings = settings
+        self._send = send
+        self._failed = failed
+        self._clock = time.monotonic
+        self._rng = random.Random()
+        self.api = Api(settings.credentials, connections=settings.window[2] + 32)
+        policy = ShardPolicy(**{**settings.policy, "log_tail": settings.log_tail_lines > 0})
+        initial, minimum, maximum = settings.window
+        self.state = ShardState(
+            policy,
+            CreateWindow(initial, minimum, maximum),
+            self._rng,
+            pod_name,
+            hold_until=self._clock() + _SYNC_LIMIT,
+        )
+        low, high = settings.bins
+        self.table = PodTable(bin_lo=low, bin_hi=high)
+        self._requests = PodRequests(self.api, timeout=settings.request_timeout, log_lines=settings.log_tail_lines)
+        self._watcher = Watcher(
+            self.api,
+            self.table,
+            namespace=settings.namespace,
+            label_selector=settings.label_selector(),
+            on_changes=self._on_changes,
+            on_synced=self._on_synced,
+            rng=self._rng,
+            settings=WatchSettings(**settings.watch),
+        )
+        self._bodies: dict[str, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._creates = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._watch_task: asyncio.Task[None] | None = None
+        self._beat_task: asyncio.Task[None] | None = None
+        self._process = psutil.Process()
+        self._stopping = False
+
+    # ---- start and end
+
+    async def start(self) -> None:
+        """Opens the connection pools and starts heartbeats; the watch waits for `begin`."""
+        await self.api.start()
+        self._beat_task = self._watched(self._beat())
+
+    def begin(self) -> None:
+        """The tickets of a predecessor are all here: the watch may start."""
+        if self._watch_task is None:
+            self._watch_task = self._watched(self._watcher.run())
+
+    async def end(self, grace: float) -> None:
+        """Starts no more creates, waits up to `grace` seconds for those in flight, then closes everything."""
+        self._stopping = True
+        deadline = self._clock() + grace
+        while self._creates and self._clock() < deadline:
+            await asyncio.sleep(0.02)
+        for task in (self._watch_task, self._beat_task, *self._tasks):
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(
+            *(t for t in (self._watch_task, self._beat_task, *self._tasks) if t is not None), return_exceptions=True
+        )
+        if self._timer is not None:
+            self._timer.cancel()
+        await self.api.end()
+
+    # ---- messages from the parent
+
+    def receive(self, message: msg.Message) -> None:
+        """Takes one message of the parent's, except CONFIG and STOP."""
+        _RECEIVERS[message[0]](self, *message[1:])
+
+    def _on_submit(
+        self,
+        ticket: str,
+        namespace: str,
+        stem: str,
+        submission_id: str,
+        priority: int,
+        attempt: int,
+        uid: str | None,
+        began: bool,
+        reported: str | None,
+        revoked: bool,
+        body: str | None,
+    ) -> None:
+        if body is not None:
+            self._bodies[ticket] = body
+        self._apply(
+            ev.Submitted(
+                ticket, namespace, stem, submission_id, priority, attempt, uid, began, reported, body is not None
+            )
+        )
+        if revoked:
+            self._apply(ev.Revoked(ticket))
+
+    def _on_body(self, ticket: str, body: str) -> None:
+        self._bodies[ticket] = body
+        self._apply(ev.BodyArrived(ticket))
+
+    def _on_no_body(self, ticket: str, message: str) -> None:
+        self._apply(ev.BodyRefused(ticket, message))
+
+    def _on_ack(self, ticket: str, keep: bool) -> None:
+        self._apply(ev.Acknowledged(ticket, keep))
+
+    def _on_revoke(self, ticket: str) -> None:
+        self._apply(ev.Revoked(ticket))
+
+    def _on_credentials(self, record: dict[str, Any]) -> None:
+        try:
+            self.api.replace_credentials(Credentials.from_json(record))
+        except TransportFault as fault:
+            self._send([msg.LOG, "error", f"the new credentials cannot be used: {fault.info.message}"])
+
+    # ---- the state's door
+
+    def _apply(self, event: ev.Event) -> None:
+        try:
+            actions = self.state.handle(event, self._clock())
+        except InvalidTransition as error:
+            # A defect of ours, kept to its ticket: the others go on, and the story goes to the log.
+            self._send([msg.LOG, "error", str(error)])
+            return
+        for action in actions:
+            _DOERS[type(action)](self, action)
+
+    def _on_changes(self, changes: list[PodChange], _now: float) -> None:
+        for change in changes:
+            kind = change.kind
+            if kind <= _MODIFIED:
+                verdict = judge(change.phase, change.deleting, change.status())
+                self._apply(ev.PodSeen(change.namespace, change.name, change.uid, change.deleting, verdict))
+            elif kind == _GONE:
+                self._apply(ev.PodEnded(change.namespace, change.name, change.uid, None))
+            elif change.deleting:
+                verdict = judge(change.phase, True, change.status(), ended=True)
+                self._apply(ev.PodEnded(change.namespace, change.name, change.uid, verdict))
+            else:
+                self._apply(ev.PodLeft(change.namespace, change.name, change.uid))
+
+    def _on_synced(self) -> None:
+        self._apply(ev.Relisted(self._watcher.list_started_at))
+
+    # ---- actions
+
+    def _spawn(self, answer: Coroutine[Any, Any, ev.Event]) -> None:
+        self._tasks.add(self._watched(self._answer(answer)))
+
+    async def _answer(self, answer: Coroutine[Any, Any, ev.Event]) -> None:
+        self._apply(await answer)
+
+    def _watched(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed("".join(traceback.format_exception(error)))
+
+    def _create(self, action: act.CreatePod) -> None:
+        self._creates += 1
+        self._tasks.add(self._watched(self._created(action)))
+
+    async def _created(self, action: act.CreatePod) -> None:
+        try:
+            event = await self._requests.create(action, self._bodies[action.ticket])
+        finally:
+            self._creates -= 1
+        self._apply(event)
+
+    def _read(self, action: act.ReadPod) -> None:
+        task = self.state.tasks[action.ticket]
+        self._spawn(self._requests.read(action, task.submission_id, task.attempt))
+
+    def _remove(self, action: act.RemovePod) -> None:
+        self._spawn(self._requests.remove(action))
+
+    def _tail(self, action: act.TailLog) -> None:
+        self._spawn(self._requests.tail(action))
+
+    def _need_body(self, action: act.NeedBody) -> None:
+        self._send([msg.NEED_BODY, action.ticket])
+
+    def _drop_body(self, action: act.DropBody) -> None:
+        self._bodies.pop(action.ticket, None)
+
+    def _report(self, action: act.Report) -> None:
+        fields = dataclasses.asdict(action)
+        fields["at"] = time.time()
+        self._send([msg.REPORT, fields])
+
+    def _closed(self, action: act.Closed) -> None:
+        self._send([msg.CLOSED, action.ticket, action.pod_left])
+
+    def _need_credentials(self, action: act.NeedCredentials) -> None:
+        self._send([msg.NEED_CREDENTIALS])
+
+    def _wake_at(self, action: act.WakeAt) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        delay = max(0.0, action.at - self._clock())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._apply, ev.Tick())
+
+    # ---- heartbeat
+
+    async def _beat(self) -> None:
+        while True:
+            self._send([msg.BEAT, self.figures()])
+            await asyncio.sleep(self._settings.beat_interval)
+
+    def figures(self) -> dict[str, Any]:
+        """What the heartbeat says: memory in MiB, CPU in seconds, counts by state, requests by verb and code."""
+        cpu = self._process.cpu_times()
+        counts = self.state.counts
+        return {
+            "cpu_seconds": cpu.user + cpu.system,
+            "rss_mb": self._process.memory_info().rss / 2**20,
+            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "queued": counts[TaskState.QUEUED],
+            "creating": counts[TaskState.CREATING],
+            "pending": counts[TaskState.PENDING],
+            "running": counts[TaskState.RUNNING],
+            "cleaning": len(self.state.cleanup),
+            "window": int(self.state.window.size),
+            "parked": self.state.gates.parked(),
+            "outcomes": dict(self.state.outcomes),
+            "watch": self._watcher.figures(),
+            "table": self.table.stats(),
+            "calls": {f"{verb} {code}": count for (verb, code), count in self.api.calls.items()},
+        }
+
+
+_RECEIVERS: dict[str, Callable[..., None]] = {
+    msg.SUBMIT: Shard._on_submit,
+    msg.BEGIN: Shard.begin,
+    msg.BODY: Shard._on_body,
+    msg.NO_BODY: Shard._on_no_body,
+    msg.ACK: Shard._on_ack,
+    msg.REVOKE: Shard._on_revoke,
+    msg.CREDENTIALS: Shard._on_credentials,
+}
+
+_DOERS: dict[type, Callable[[Shard, Any], None]] = {
+    act.CreatePod: Shard._create,
+    act.ReadPod: Shard._read,
+    act.RemovePod: Shard._remove,
+    act.TailLog: Shard._tail,
+    act.NeedBody: Shard._need_body,
+    act.DropBody: Shard._drop_body,
+    act.Report: Shard._report,
+    act.Closed: Shard._closed,
+    act.NeedCredentials: Shard._need_credentials,
+    act.WakeAt: Shard._wake_at,
+}

@@ -1,0 +1,180 @@
+"""The single-pod requests of a shard: create, read, remove, mark as done, tail the log. Answers become events.
+
+Nothing is decided or repeated here: a request is sent once and what came of it goes back to the shard's state.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from shard_executor._fast.table import FORMAT_JSON, PodChange, PodTable
+from shard_executor.core import actions as act
+from shard_executor.core import events as ev
+from shard_executor.core.failures import judge
+from shard_executor.core.faults import Fault, FaultInfo
+from shard_executor.shard.api import Answer, Api, TransportFault, fault_of
+
+ATTEMPT_ANNOTATION = "shard-executor/attempt"
+SUBMISSION_ANNOTATION = "shard-executor/submission"
+DONE_LABEL = "airflow_executor_done"
+
+# A create or delete answers with the whole pod unless asked for less.
+_METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json"
+# Strict decoding of the body costs the server time and says nothing to a program; unknown fields were the user's
+# template and are reported by `render`.
+_CREATE_QUERY = {"fieldValidation": "Ignore"}
+_LOG_TIMEOUT = 10.0
+_LOG_BYTES = 64 * 1024
+
+NAME_SLOT, ATTEMPT_SLOT = "\x00N", "\x00A"
+
+
+def fill_body(body: str, name: str, attempt: int) -> bytes:
+    """The request body of one launch attempt: the raw slots of the submission's text replaced."""
+    return body.replace(NAME_SLOT, name).replace(ATTEMPT_SLOT, str(attempt)).encode()
+
+
+def _pods_path(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/pods"
+
+
+def _protocol_fault(what: str, answer: Answer) -> FaultInfo:
+    return FaultInfo(Fault.PROTOCOL, answer.status, "Unreadable", f"{what} was answered with something that is no pod")
+
+
+class PodRequests:
+    """Sends what the shard's state asks for.
+
+    Args:
+        api: the API server.
+        timeout: limit of one request in seconds.
+        log_lines: lines of a failed pod's log to fetch.
+        clock: seconds, monotonic; for latencies.
+    """
+
+    def __init__(
+        self, api: Api, *, timeout: float, log_lines: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._api = api
+        self._timeout = timeout
+        self._log_lines = log_lines
+        self._clock = clock
+
+    async def create(self, action: act.CreatePod, body: str) -> ev.Created | ev.CreateFailed:
+        began = self._clock()
+        try:
+            answer = await self._api.request(
+                "POST",
+                _pods_path(action.namespace),
+                query=_CREATE_QUERY,
+                body=fill_body(body, action.name, action.attempt),
+                accept=_METADATA_ONLY,
+                timeout=self._timeout,
+                verb="create",
+            )
+        except TransportFault as fault:
+            return ev.CreateFailed(action.ticket, action.attempt, fault.info, self._clock() - began)
+        latency = self._clock() - began
+        if 200 <= answer.status < 300:
+            try:
+                uid = orjson.loads(answer.body)["metadata"]["uid"]
+            except (ValueError, KeyError, TypeError):
+                info = _protocol_fault("the create", answer)
+            else:
+                return ev.Created(action.ticket, action.attempt, uid, latency)
+        else:
+            info = fault_of(answer)
+        return ev.CreateFailed(action.ticket, action.attempt, info, latency)
+
+    async def read(self, action: act.ReadPod, submission_id: str, attempt: int) -> ev.PodRead | ev.ReadFailed:
+        try:
+            answer = await self._api.request(
+                "GET", f"{_pods_path(action.namespace)}/{action.name}", timeout=self._timeout, verb="get"
+            )
+        except TransportFault as fault:
+            return ev.ReadFailed(action.ticket, fault.info)
+        if answer.status == 404:
+            return ev.PodRead(action.ticket, None)
+        if answer.status != 200:
+            return ev.ReadFailed(action.ticket, fault_of(answer))
+        pod = decode_single(answer.body)
+        if pod is None:
+            return ev.ReadFailed(action.ticket, _protocol_fault("reading the pod", answer))
+        annotations = pod.annotations()
+        same = (annotations.get(SUBMISSION_ANNOTATION), annotations.get(ATTEMPT_ANNOTATION)) == (
+            submission_id,
+            str(attempt),
+        )
+        return ev.PodRead(action.ticket, pod.uid, same, pod.deleting, judge(pod.phase, pod.deleting, pod.status()))
+
+    async def remove(self, action: act.RemovePod) -> ev.Removed | ev.RemoveFailed:
+        path = f"{_pods_path(action.namespace)}/{action.name}"
+        try:
+            if action.keep:
+                answer = await self._mark_done(path, action)
+            else:
+                answer = await self._api.request(
+                    "DELETE",
+                    path,
+                    query={"uid": action.uid} if action.uid else None,  # the precondition, in its query form
+                    accept=_METADATA_ONLY,
+                    timeout=self._timeout,
+                    verb="delete",
+                )
+        except TransportFault as fault:
+            return ev.RemoveFailed(action.key, fault.info)
+        if 200 <= answer.status < 300:
+            return ev.Removed(action.key, False)
+        info = fault_of(answer)
+        # A conflict on the uid says that the name belongs to another pod by now: ours is gone.
+        if info.fault is Fault.NOT_FOUND or (info.fault is Fault.CONFLICT and "uid" in info.message.lower()):
+            return ev.Removed(action.key, True)
+        return ev.RemoveFailed(action.key, info)
+
+    async def _mark_done(self, path: str, action: act.RemovePod) -> Answer:
+        metadata: dict[str, Any] = {"labels": {DONE_LABEL: "True"}}
+        if action.uid:
+            metadata["uid"] = action.uid
+        return await self._api.request(
+            "PATCH",
+            path,
+            body=orjson.dumps({"metadata": metadata}),
+            content_type="application/merge-patch+json",
+            accept=_METADATA_ONLY,
+            timeout=self._timeout,
+            verb="patch",
+        )
+
+    async def tail(self, action: act.TailLog) -> ev.LogRead:
+        """The last lines of a container's log, or None where the server has none; never a fault of its own."""
+        query = {"tailLines": str(self._log_lines), "limitBytes": str(_LOG_BYTES)}
+        if action.container:
+            query["container"] = action.container
+        try:
+            answer = await self._api.request(
+                "GET",
+                f"{_pods_path(action.namespace)}/{action.name}/log",
+                query=query,
+                accept="text/plain, */*",
+                timeout=_LOG_TIMEOUT,
+                verb="log",
+            )
+        except TransportFault:
+            return ev.LogRead(action.ticket, None)
+        if answer.status != 200 or not answer.body:
+            return ev.LogRead(action.ticket, None)
+        return ev.LogRead(action.ticket, answer.body.decode("utf-8", "replace"))
+
+
+def decode_single(body: bytes) -> PodChange | None:
+    """One pod in JSON, by the decoder that lists go through; None if it is no pod."""
+    table = PodTable()
+    table.begin_replace()
+    try:
+        _, changes = table.apply_list(b'{"kind":"PodList","metadata":{},"items":[' + body + b"]}", FORMAT_JSON)
+    except ValueError:
+        return None
+    return changes[0] if len(changes) == 1 and isinstance(changes[0], PodChange) else None

@@ -1,0 +1,53 @@
+"""A shard's settings as they cross the channel from the parent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from shard_executor.core.credentials import Credentials
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSettings:
+    """See `SupervisorConfig` for what the fields mean; `bins` is this shard's half-open range of 256."""
+
+    shard: int
+    shards: int
+    bins: tuple[int, int]
+    parent_pid: int
+    instance: str
+    owner: str
+    namespace: str
+    credentials: Credentials
+    log_tail_lines: int
+    request_timeout: float
+    beat_interval: float
+    window: tuple[int, int, int]
+    policy: dict[str, Any] = field(default_factory=dict)
+    watch: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        data = {name: getattr(self, name) for name in self.__slots__}
+        data["credentials"] = self.credentials.to_json()
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ShardSettings:
+        return cls(
+            **{
+                **data,
+                "credentials": Credentials.from_json(data["credentials"]),
+                "bins": tuple(data["bins"]),
+                "window": tuple(data["window"]),
+            }
+        )
+
+    def label_selector(self) -> str:
+        """Which pods this shard lists and watches: its executor's, in its bins, not marked as done."""
+        clauses = [f"shard-executor/instance={self.instance}"]
+        if self.shards > 1:
+            low, high = self.bins
+            clauses.append(f"shard-executor/bin in ({','.join(map(str, range(low, high)))})")
+        clauses.append("airflow_executor_done!=True")
+        return ",".join(clauses)

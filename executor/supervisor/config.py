@@ -1,0 +1,158 @@
+"""The supervisor's configuration and the records that cross its front door."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shard_executor.supervisor.credentials import CredentialSource
+
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work; the message names it and what is allowed."""
+
+
+def cgroup_cpus() -> int:
+    """CPUs that this process may use: its affinity, and the quota of its cgroup (v2) if there is one; at least 1."""
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        quota, period = open("/sys/fs/cgroup/cpu.max", encoding="ascii").read().split()
+        if quota != "max":
+            cpus = min(cpus, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return max(1, cpus)  # no cgroup v2 here: nothing limits us further
+    return max(1, cpus)
+
+
+def default_shards() -> int:
+    """min(CPUs, 2): every watch costs the API server work on each pod write, so more shards are asked for, not given."""
+    return min(cgroup_cpus(), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorConfig:
+    """What a supervisor needs to know; all times in seconds.
+
+    Args:
+        instance: label value that keeps this executor's pods apart from any other's.
+        owner: label value of this process's run or scheduler.
+        namespace: the namespace that shards list and watch, and the default of submissions.
+        credentials: where the API server is and how to sign in.
+        shards: shard processes, 1 to 256.
+        parallelism: pods alive at once over all shards; None is without limit.
+        delete_pods, delete_failed_pods: remove pods after their result is safe; else they are labelled as done.
+        log_tail_lines: lines of a failed pod's log to fetch; 0 fetches none.
+        policy: overrides of `ShardPolicy`, by name.
+        window: initial, minimum and maximum creates in flight per shard.
+        request_timeout: limit of one create, read, delete or patch.
+        beat_interval, beat_timeout: a shard reports each interval and is killed after the timeout without a word.
+        watch: overrides of `WatchSettings`, by name.
+    """
+
+    instance: str
+    owner: str
+    namespace: str
+    credentials: CredentialSource
+    shards: int = field(default_factory=default_shards)
+    parallelism: int | None = None
+    delete_pods: bool = True
+    delete_failed_pods: bool = True
+    log_tail_lines: int = 20
+    policy: dict[str, Any] = field(default_factory=dict)
+    window: tuple[int, int, int] = (8, 1, 64)
+    request_timeout: float = 30.0
+    beat_interval: float = 2.0
+    beat_timeout: float = 30.0
+    watch: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("instance", "owner"):
+            value = getattr(self, name)
+            if not _LABEL_VALUE.fullmatch(value):
+                raise ConfigError(
+                    f"{name}: {value!r} is no label value (letters, digits, '-', '_', '.', at most 63 characters)"
+                )
+        if not _NAMESPACE.fullmatch(self.namespace):
+            raise ConfigError(f"namespace: {self.namespace!r} is no namespace name (an RFC 1123 label)")
+        if not 1 <= self.shards <= 256:
+            raise ConfigError(f"shards: {self.shards} is not between 1 and 256")
+        if self.parallelism is not None and self.parallelism < 1:
+            raise ConfigError(f"parallelism: {self.parallelism} is not at least 1")
+        if not 0 <= self.log_tail_lines <= 1000:
+            raise ConfigError(f"log_tail_lines: {self.log_tail_lines} is not between 0 and 1000")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A task handed over.
+
+    Args:
+        ticket: the caller's name for it, unique while the supervisor lives.
+        bin: hash bin of the task's key, 0 to 255; chooses the shard.
+        namespace: where its pod is created; it must be the supervisor's.
+        name_stem: what the pod's name begins with.
+        submission_id: names this hand-over; with the launch attempt it makes the pod's name.
+        body: the pod as compact JSON text in which the raw characters NUL N stand for the pod's name and NUL A for
+            the launch attempt. Valid JSON text holds no NUL, so they cannot collide with the user's own values.
+        priority: higher is created first.
+    """
+
+    ticket: str
+    bin: int
+    namespace: str
+    name_stem: str
+    submission_id: str
+    body: str
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """News of a ticket; exactly one of a ticket's reports is terminal.
+
+    `state` is waiting, pending or running, or, terminal: succeeded, failed, lost or revoked. `times` are unix seconds
+    by name: submitted, created, started, finished, reported.
+    """
+
+    ticket: str
+    state: str
+    terminal: bool
+    failure_class: str | None = None
+    reason: str | None = None
+    exit_code: int | None = None
+    message: str | None = None
+    log_tail: str | None = None
+    pod: str = ""
+    namespace: str = ""
+    uid: str | None = None
+    attempt: int = 0
+    times: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardStats:
+    """What a shard said of itself last; CPU in seconds over all its processes so far, memory in MiB."""
+
+    shard: int
+    pid: int
+    alive: bool
+    restarts: int
+    cpu_seconds: float = 0.0
+    rss_mb: float = 0.0
+    peak_rss_mb: float = 0.0
+    queued: int = 0
+    creating: int = 0
+    pending: int = 0
+    running: int = 0
+    cleaning: int = 0
+    window: int = 0
+    watch: dict[str, Any] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)
+    table: dict[str, int] = field(default_factory=dict)
+    outcomes: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,222 @@
+"""The parent's ledger: every accepted ticket until it is closed, and what must be said to its shard.
+
+No IO: the pump feeds it commands of the front door and messages of the shards, and sends what it returns. Every
+ticket has exactly one terminal report; a second one, from a shard that was restarted, is dropped here.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from shard_executor.supervisor import messages as msg
+from shard_executor.supervisor.config import Report, Submission
+
+BINS = 256
+TERMINAL = frozenset({"succeeded", "failed", "lost", "revoked"})
+
+
+def bins_of(shard: int, shards: int) -> tuple[int, int]:
+    """The half-open range of bins that shard `shard` of `shards` owns."""
+    return BINS * shard // shards, BINS * (shard + 1) // shards
+
+
+@dataclass(slots=True)
+class Ticket:
+    """One accepted submission. `body` is kept until its terminal report, for relaunches and restarted shards."""
+
+    name: str
+    shard: int
+    namespace: str
+    stem: str
+    submission_id: str
+    priority: int
+    body: str | None
+    attempt: int = 0
+    uid: str | None = None
+    pod: str = ""
+    began: bool = False
+    dispatched: bool = False
+    reported: str | None = None
+    acknowledged: bool = False
+    keep: bool = False
+    revoked: bool = False
+    times: dict[str, float] = field(default_factory=dict)
+
+
+class Ledger:
+    """All tickets of one supervisor.
+
+    Args:
+        shards: how many shards share the bins.
+        parallelism: tickets between dispatch and terminal report at once; None is without limit.
+        keep_succeeded, keep_failed: leave pods in place, labelled as done.
+    """
+
+    def __init__(self, shards: int, parallelism: int | None, keep_succeeded: bool, keep_failed: bool) -> None:
+        self._shard_of = [0] * BINS
+        for shard in range(shards):
+            for number in range(*bins_of(shard, shards)):
+                self._shard_of[number] = shard
+        self._parallelism = parallelism
+        self._keep = {True: keep_succeeded, False: keep_failed}
+        self.tickets: dict[str, Ticket] = {}
+        self._waiting: list[tuple[int, int, str]] = []
+        self._serial = 0
+        self.under_way = 0
+        self.accepted = 0
+        self.closed = 0
+        self.pods_left: list[tuple[str, str]] = []
+
+    # ---- the front door's commands
+
+    def accept(self, submission: Submission, now: float) -> None:
+        """Takes a ticket in; it waits here until there is room."""
+        ticket = Ticket(
+            submission.ticket,
+            self._shard_of[submission.bin],
+            submission.namespace,
+            submission.name_stem,
+            submission.submission_id,
+            submission.priority,
+            submission.body,
+        )
+        ticket.times["submitted"] = now
+        self.tickets[ticket.name] = ticket
+        self.accepted += 1
+        self._serial += 1
+        heapq.heappush(self._waiting, (-ticket.priority, self._serial, ticket.name))
+
+    def dispatch(self) -> Iterator[tuple[int, msg.Message]]:
+        """Tickets that may go to their shards now."""
+        while self._waiting and (self._parallelism is None or self.under_way < self._parallelism):
+            ticket = self.tickets.get(heapq.heappop(self._waiting)[2])
+            if ticket is None or ticket.dispatched or ticket.reported:
+                continue
+            ticket.dispatched = True
+            self.under_way += 1
+            yield ticket.shard, self._submit(ticket)
+
+    def revoke(self, name: str, now: float) -> tuple[Report | None, int, msg.Message | None]:
+        """Revokes a ticket: one that has not been dispatched ends here, any other is its shard's to end."""
+        ticket = self.tickets.get(name)
+        if ticket is None or ticket.reported or ticket.revoked:
+            return None, 0, None
+        ticket.revoked = True
+        if ticket.dispatched:
+            return None, ticket.shard, [msg.REVOKE, name]
+        ticket.reported = "revoked"
+        ticket.body = None
+        ticket.times["reported"] = now
+        report = Report(
+            name,
+            "revoked",
+            True,
+            "revoked",
+            "Revoked",
+            message="the task was revoked before its pod was created",
+            namespace=ticket.namespace,
+            times=dict(ticket.times),
+        )
+        return report, 0, None
+
+    def acknowledge(self, name: str) -> tuple[int, msg.Message] | None:
+        """The caller has the terminal report; its pod may be removed."""
+        ticket = self.tickets.get(name)
+        if ticket is None or ticket.acknowledged:
+            return None
+        if ticket.reported is None:
+            raise KeyError(f"ticket {name} was acknowledged before its terminal report")
+        ticket.acknowledged = True
+        if not ticket.dispatched:
+            self._close(ticket)
+            return None
+        ticket.keep = self._keep[ticket.reported == "succeeded"]
+        return ticket.shard, [msg.ACK, name, ticket.keep]
+
+    # ---- the shards' messages
+
+    def reported(self, fields: dict[str, Any]) -> Report | None:
+        """Takes a shard's report; None if the ticket has had its terminal one."""
+        ticket = self.tickets.get(fields["ticket"])
+        if ticket is None or ticket.reported is not None:
+            return None
+        state, terminal = fields["state"], fields["terminal"]
+        ticket.attempt = fields["attempt"]
+        ticket.uid = fields["uid"]
+        ticket.pod = fields["pod"]
+        ticket.began = fields["began"]
+        times = ticket.times
+        if state == "pending" and ticket.uid is not None:
+            times["created"] = fields["at"]
+        for mine, theirs in (("started", "started_at"), ("finished", "finished_at")):
+            if fields[theirs] is not None:
+                times[mine] = fields[theirs]
+        if terminal:
+            ticket.reported = state
+            ticket.body = None
+            times["reported"] = fields["at"]
+            self.under_way -= 1
+        return Report(
+            ticket.name,
+            state,
+            terminal,
+            fields["failure_class"],
+            fields["reason"],
+            fields["exit_code"],
+            fields["message"],
+            fields["log_tail"],
+            ticket.pod,
+            ticket.namespace,
+            ticket.uid,
+            ticket.attempt,
+            dict(times),
+        )
+
+    def shard_closed(self, name: str, pod_left: str | None) -> None:
+        ticket = self.tickets.get(name)
+        if ticket is None:
+            return
+        if pod_left:
+            self.pods_left.append((f"{ticket.namespace}/{ticket.pod}", pod_left))
+        self._close(ticket)
+
+    def _close(self, ticket: Ticket) -> None:
+        del self.tickets[ticket.name]
+        self.closed += 1
+
+    def body(self, name: str) -> tuple[int, msg.Message] | None:
+        """The answer to a shard that needs a ticket's body for another attempt."""
+        ticket = self.tickets.get(name)
+        if ticket is None:
+            return None
+        if ticket.body is None:
+            return ticket.shard, [msg.NO_BODY, name, "the ticket has been reported"]
+        return ticket.shard, [msg.BODY, name, ticket.body]
+
+    def resend(self, shard: int) -> Iterator[msg.Message]:
+        """Everything that a restarted shard must know of its predecessor's tickets."""
+        for ticket in self.tickets.values():
+            if ticket.shard == shard and ticket.dispatched:
+                yield self._submit(ticket)
+                if ticket.acknowledged:
+                    yield [msg.ACK, ticket.name, ticket.keep]
+
+    def _submit(self, ticket: Ticket) -> msg.Message:
+        body = ticket.body if ticket.uid is None else None
+        return [
+            msg.SUBMIT,
+            ticket.name,
+            ticket.namespace,
+            ticket.stem,
+            ticket.submission_id,
+            ticket.priority,
+            ticket.attempt,
+            ticket.uid,
+            ticket.began,
+            ticket.reported,
+            ticket.revoked and ticket.reported is None,
+            body,
+        ]
