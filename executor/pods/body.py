@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
+
 from shard_executor._fast.keys import bin_of
 from shard_executor.pods.task import TaskError, TaskSpec
 from shard_executor.pods.template import EMPTY, PodTemplate, TemplateError
@@ -91,17 +92,6 @@ class PodBuilder:
                     f"template {each.name}: metadata.namespace is {each.namespace!r} but the run's namespace is "
                     f"{namespace!r}: remove it from the template or use --namespace {each.namespace}"
                 )
-
-    def check(self, task: TaskSpec) -> None:
-        """Raises TaskError if no pod can be built for the task: it has no image, or names an unknown template."""
-        template = self._template_of(task)
-        if task.image is None and template.image is None:
-            where = (
-                f"nor does the container of {template.name}" if template is not EMPTY else "and there is no template"
-            )
-            raise TaskError(
-                task.id, "image", f"it has no image, {where}: set 'image' in the task or give --template with one"
-            )
 
     def bin(self, task_id: str) -> int:
         """The bin of a task, 0 to 255: decides which shard handles it."""

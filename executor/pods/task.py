@@ -23,7 +23,7 @@ RESERVED_KEYS = frozenset({"airflow-worker", "airflow_executor_done"})
 FIELDS: dict[str, str] = {
     "id": "text, unique in the list",
     "image": "text, e.g. python:3.13-slim",
-    "command": 'a list of strings, e.g. ["python3", "-c"]; replaces the image\'s entry point',
+    "command": 'a list of strings, e.g. ["python3", "-c"]',
     "args": 'a list of strings, e.g. ["--input", "a.csv"]',
     "env": "a mapping of names to text, numbers or true/false, or a list of Kubernetes env entries",
     "resources": "a mapping with requests and limits as Kubernetes has it, e.g. {requests: {cpu: 100m}}",

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+
 from shard_executor.pods.strict_yaml import YamlFault, load_documents
-from shard_executor.pods.task import describe, is_reserved, suggestion
+from shard_executor.pods.task import TaskError, TaskSpec, describe, is_reserved, suggestion
 
 MAIN_CONTAINER = "base"
 _TOP = ("apiVersion", "kind", "metadata", "spec")
@@ -39,6 +40,15 @@ class PodTemplate:
 
 
 EMPTY = PodTemplate("(no template)", {"spec": {"containers": [{"name": MAIN_CONTAINER}]}}, 0, None, None)
+
+
+def require_image(task: TaskSpec, template: PodTemplate) -> None:
+    """Raises TaskError if neither the task nor the container of its template names an image."""
+    if task.image is None and template.image is None:
+        where = "and there is no template" if template is EMPTY else f"nor does template {template.name}"
+        raise TaskError(
+            task.id, "image", f"it has no image, {where}: set 'image' in the task, or in the template's container"
+        )
 
 
 def parse_template(text: str | bytes, name: str) -> PodTemplate:

@@ -1,0 +1,200 @@
+"""What a user sees while a run goes on: a live table on a terminal, plain lines elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from shard_executor.supervisor import ShardStats
+
+LIVE_EVERY = 0.25  # seconds between two redraws
+PLAIN_EVERY = 5.0  # seconds between two lines
+RATE_OVER = 10.0  # seconds that pods/s looks back
+MAX_FAILURE_LINES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Where a run stands. `phase` is what it is doing: running, stopping, cleaning up."""
+
+    phase: str
+    total: int
+    done: int
+    failed: int
+    submitted: int
+    shards: Sequence[ShardStats]
+
+    @property
+    def running(self) -> int:
+        return sum(shard.running for shard in self.shards)
+
+    @property
+    def pending(self) -> int:
+        return sum(shard.pending + shard.creating for shard in self.shards)
+
+
+class Rate:
+    """Ended pods per second over the last RATE_OVER seconds."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int]] = deque()
+
+    def update(self, now: float, done: int) -> float:
+        marks = self._marks
+        marks.append((now, done))
+        while len(marks) > 2 and now - marks[0][0] > RATE_OVER:
+            marks.popleft()
+        elapsed = now - marks[0][0]
+        return (done - marks[0][1]) / elapsed if elapsed > 0 else 0.0
+
+
+class View(Protocol):
+    """Shows a run. Constructing shows nothing; `update` may be called often and throttles itself."""
+
+    live: bool
+
+    def start(self) -> None: ...
+    def update(self, snapshot: Snapshot, *, force: bool = False) -> None: ...
+    def failure(self, record: dict[str, Any]) -> None: ...
+    def end(self) -> None: ...
+
+
+class NoView:
+    """Shows nothing."""
+
+    live = False
+
+    def start(self) -> None:
+        """Nothing to begin."""
+
+    def update(self, snapshot: Snapshot, *, force: bool = False) -> None:
+        """Shows nothing."""
+
+    def failure(self, record: dict[str, Any]) -> None:
+        """Shows nothing."""
+
+    def end(self) -> None:
+        """Nothing to end."""
+
+
+class PlainView:
+    """One line now and then on standard error, and a line for each of the first failures."""
+
+    live = False
+
+    def __init__(self) -> None:
+        self._rate = Rate()
+        self._shown_at = float("-inf")
+        self._phase = ""
+        self._failures = 0
+
+    def start(self) -> None:
+        """Nothing to begin: the first line comes with the first update."""
+
+    def update(self, snapshot: Snapshot, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if not force and snapshot.phase == self._phase and now - self._shown_at < PLAIN_EVERY:
+            return
+        self._shown_at, self._phase = now, snapshot.phase
+        rate = self._rate.update(now, snapshot.done)
+        shards = " ".join(f"{s.shard}:{s.running}" for s in snapshot.shards)
+        click.echo(
+            f"{time.strftime('%H:%M:%S')} {snapshot.phase}: {snapshot.done}/{snapshot.total} done, "
+            f"{snapshot.running} running, {snapshot.pending} pending, {snapshot.failed} failed, {rate:.1f} pods/s"
+            f"{f', running per shard {shards}' if shards else ''}",
+            err=True,
+        )
+
+    def failure(self, record: dict[str, Any]) -> None:
+        self._failures += 1
+        if self._failures <= MAX_FAILURE_LINES:
+            click.echo(failure_line(record), err=True)
+        elif self._failures == MAX_FAILURE_LINES + 1:
+            click.echo("further failures are counted in the summary", err=True)
+
+    def end(self) -> None:
+        """Nothing to put away."""
+
+
+class LiveView:
+    """A table on the terminal, redrawn four times a second: totals, a bar, one row a shard, the last failures."""
+
+    live = True
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console: Console = Console(stderr=True)
+        self._live = Live(console=self._console, auto_refresh=False, transient=False)
+        self._rate = Rate()
+        self._shown_at = float("-inf")
+        self._failures: deque[str] = deque(maxlen=3)
+
+    def start(self) -> None:
+        self._live.start()
+
+    def update(self, snapshot: Snapshot, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if force or now - self._shown_at >= LIVE_EVERY:
+            self._shown_at = now
+            self._live.update(self._render(snapshot, self._rate.update(now, snapshot.done)), refresh=True)
+
+    def failure(self, record: dict[str, Any]) -> None:
+        self._failures.append(failure_line(record))
+
+    def end(self) -> None:
+        self._live.stop()
+
+    def _render(self, snapshot: Snapshot, rate: float) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        head = Text.assemble(
+            (f"{snapshot.phase}: ", "bold"),
+            (f"{snapshot.done}/{snapshot.total} done", "green"),
+            f", {snapshot.running} running, {snapshot.pending} pending, ",
+            (f"{snapshot.failed} failed", "red" if snapshot.failed else ""),
+            f", {rate:.1f} pods/s",
+        )
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in ("shard", "pid", "queued", "creating", "pending", "running", "cleaning", "restarts"):
+            table.add_column(column, justify="right")
+        for shard in snapshot.shards:
+            cells = (shard.shard, shard.pid, shard.queued, shard.creating, shard.pending, shard.running, shard.cleaning)
+            table.add_row(*(str(cell) for cell in cells), str(shard.restarts), style="" if shard.alive else "red")
+        bar = ProgressBar(total=max(snapshot.total, 1), completed=snapshot.done, width=60)
+        failures = [Text(line, style="red", overflow="ellipsis", no_wrap=True) for line in self._failures]
+        return Group(head, bar, table, *failures)
+
+
+def failure_line(record: dict[str, Any]) -> str:
+    """One failed task in one line: `failed: task 'a': container-error, exit code 3: ... (pod a-1f3...)`."""
+    parts = [record.get("class") or record["state"]]
+    if record.get("exit_code") is not None:
+        parts.append(f"exit code {record['exit_code']}")
+    elif record.get("reason"):
+        parts.append(str(record["reason"]))
+    line = f"{record['state']}: task {record['id']!r}: {', '.join(parts)}"
+    message = " ".join(str(record.get("message") or "").split())[:300]
+    pod = record.get("pod")
+    return line + (f": {message}" if message else "") + (f" (pod {pod})" if pod else "")
+
+
+def make_view(choice: str, terminal: bool) -> View:
+    """The view for `--progress`: `auto` is live on a terminal and plain elsewhere."""
+    if choice == "none":
+        return NoView()
+    if choice == "live" or (choice == "auto" and terminal):
+        return LiveView()
+    return PlainView()

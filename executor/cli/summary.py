@@ -1,0 +1,110 @@
+"""The end of a run in words or as one JSON object, and its exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import orjson
+
+from shard_executor.cli.errors import EXIT_ENGINE, EXIT_OK, EXIT_TASKS_FAILED
+from shard_executor.cli.progress import failure_line
+from shard_executor.cli.results import NOT_STARTED, timestamp
+from shard_executor.cli.session import Outcome
+from shard_executor.cli.stop import StopRequest
+
+
+def exit_code_of(outcome: Outcome, stop: StopRequest) -> int:
+    """3 if results could not be written, 130 or 143 if stopped, 1 if tasks failed, else 0."""
+    tally = outcome.tally
+    if tally.write_error is not None:
+        return EXIT_ENGINE
+    if stop.exit_code is not None:
+        return stop.exit_code
+    return EXIT_TASKS_FAILED if tally.states["succeeded"] != tally.total else EXIT_OK
+
+
+def summary_object(outcome: Outcome, results: str | None, exit_code: int) -> dict[str, Any]:
+    """The summary for `-o json`."""
+    tally = outcome.tally
+    return {
+        "run_id": outcome.run_id,
+        "namespace": outcome.namespace,
+        "instance": outcome.instance,
+        "cluster": {"host": outcome.cluster.host, "version": outcome.cluster.version},
+        "shards": outcome.shards,
+        "parallelism": outcome.parallelism,
+        "started": timestamp(outcome.started),
+        "seconds": round(tally.seconds, 3),
+        "pods_per_second": round(tally.done / tally.seconds, 2) if tally.seconds else 0.0,
+        "tasks": tally.total,
+        "succeeded": tally.states["succeeded"],
+        "failed": tally.states["failed"],
+        "lost": tally.states["lost"],
+        "revoked": tally.states["revoked"],
+        "not_started": tally.states[NOT_STARTED],
+        "failures_by_class": dict(tally.classes.most_common()),
+        "first_failures": tally.samples,
+        "results": results,
+        "stopped_by": outcome.stopped_by,
+        "pods_left": _pods_left(outcome),
+        "result_error": str(tally.write_error) if tally.write_error else None,
+        "exit_code": exit_code,
+    }
+
+
+def _pods_left(outcome: Outcome) -> str | None:
+    """What to do where pods of the run may be left, else None."""
+    if outcome.tally.cleaned and not outcome.tally.unconfirmed:
+        return None
+    return f"kubectl delete pods -n {outcome.namespace} -l shard-executor/instance={outcome.instance}"
+
+
+def summary_text(outcome: Outcome, results: str | None) -> str:
+    """The summary for a person: counts, then failures by class with examples, then what is left to do."""
+    tally = outcome.tally
+    rate = tally.done / tally.seconds if tally.seconds else 0.0
+    counts = [f"{tally.states['succeeded']} succeeded", f"{tally.states['failed']} failed"]
+    for state, word in (("lost", "lost"), ("revoked", "revoked"), (NOT_STARTED, "not started")):
+        if tally.states[state]:
+            counts.append(f"{tally.states[state]} {word}")
+    head = "stopped" if outcome.stopped_by else "finished"
+    lines = [
+        f"{head}: {tally.total} task{'s' if tally.total != 1 else ''}: {', '.join(counts)}; "
+        f"{tally.seconds:.1f} s, {rate:.1f} pods/s, {outcome.shards} shard{'s' if outcome.shards != 1 else ''} "
+        f"(run {outcome.run_id}, namespace {outcome.namespace})"
+    ]
+    for name, count in tally.classes.most_common():
+        lines.append(f"  {count} x {name}")
+    if tally.samples and results is None:
+        lines.append("first failures:")
+        for record in tally.samples:
+            lines.append(f"  {failure_line(record)}")
+            tail = str(record.get("log_tail") or "").rstrip().splitlines()[-5:]
+            lines += [f"    | {line}" for line in tail]
+    if results is not None and results != "-":
+        lines.append(f"results: {results}")
+    if tally.write_error is not None:
+        lines.append(f"results could not be written: {tally.write_error}; the run was stopped")
+    left = _pods_left(outcome)
+    if left:
+        lines.append(f"pods of this run may be left; remove them with: {left}")
+    return "\n".join(lines)
+
+
+def print_out(text: str | bytes, *, to_error: bool = False) -> None:
+    """Writes to standard output (or error); a reader that has gone away is no error and leaves no traceback."""
+    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    stream = sys.stderr if to_error else sys.stdout
+    try:
+        stream.buffer.write(data if data.endswith(b"\n") else data + b"\n")
+        stream.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more at exit: let that go nowhere instead of complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON object, indented, on standard output."""
+    print_out(orjson.dumps(value, option=orjson.OPT_INDENT_2))
