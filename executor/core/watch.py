@@ -32,10 +32,10 @@ from shard_executor.core.watch_types import WatchError, WatchSettings, WatchStat
 STORY_LENGTH = 64
 # After this many streaming lists in a row that began and did not come to their end, one list is paged.
 _STREAMING_ATTEMPTS = 2
-# So many watches in a row without a byte cause a list.
+# So many watches in a row without a byte cause a list: after a restored backup our version may lie in the server's
+# future, where a watch stays silent for ever.
 _SILENT_WATCHES = 3
 _STREAMS = (WatchState.INITIAL_WATCH, WatchState.WATCHING)
-_LISTING = (WatchState.LISTING_PAGE, WatchState.INITIAL_WATCH)
 
 
 class Watch:
@@ -101,9 +101,9 @@ class Watch:
     def validate(self) -> None:
         """Raise WatchError if the fields contradict each other; for tests."""
         rules = {
-            "a watch has a version": self.version is not None or self.state not in (WatchState.LISTED, *_STREAMS[1:]),
-            "a generation is open while listing": self.state not in _LISTING or self._replacing,
-            "no generation is open while watching": not self._replacing or self._stands_at() in _LISTING,
+            "a watch has a version": self._stands_at() is not WatchState.LISTED or self.version is not None,
+            "a generation is open while paging": self._stands_at() is not WatchState.LISTING_PAGE or self._replacing,
+            "no generation is open while watching": not self._replacing or self._stands_at() is not WatchState.LISTED,
             "waiting has an end": self.state is not WatchState.BACKING_OFF or self._wake is not None,
             "an open watch has a limit": self.state is not WatchState.WATCHING or self._wake is not None,
             "synced means a version": not self.synced or self.version is not None,
@@ -226,7 +226,7 @@ class Watch:
             self.health = "ok"
         self._opened_at = self.last_received = now
         self._progress = False
-        self._set_wake(self._stream_limit(now))
+        self._set_wake(self._stream_limit())
 
     def _on_received(self, event: wt.Received, now: float) -> None:
         self.last_received = now
@@ -235,19 +235,18 @@ class Watch:
             self._commit(event.end_version, now)
             self.state = WatchState.WATCHING
             self.health = "ok"
-            self._set_wake(self._stream_limit(now))
+            self._set_wake(self._stream_limit())
         if self.state is WatchState.WATCHING and event.version > (self.version or 0):
             self.version = event.version
             self._progress = True
             self._errors_since = None
-        if event.undecodable:
-            self._count_undecodable(event.undecodable, now)
-            self._streaming_tick(event, now)
+        self._count_undecodable(event.undecodable, now)
         if event.versionless:
-            self.counters["versionless"] += event.versionless
             self._fault(FaultInfo(Fault.PROTOCOL, message="an object without a resourceVersion"), now)
-        elif event.error is not None and self.state in _STREAMS:
+        elif event.error is not None:
             self._fault(event.error, now)
+        elif event.undecodable:
+            self._streaming_tick(event, now)
 
     def _on_stream_ended(self, event: wt.StreamEnded, now: float) -> None:
         if event.leftover:
@@ -265,7 +264,7 @@ class Watch:
         """What time alone brings about: a due re-list, a stream past its end, a silent stream."""
         if self._wake is None:
             return  # the headers of a streaming list are not there yet: the connect timeout rules
-        limit = self._stream_limit(now)
+        limit = self._stream_limit()
         if self.state is WatchState.WATCHING and self._relists.is_due(now):
             self._out.append(wt.CloseStream())
             self._list_on_request(now)
@@ -279,20 +278,17 @@ class Watch:
             self._silent_watches += self.last_received == self._opened_at
             self._reopen("idle", now)
 
-    def _stream_limit(self, now: float) -> float:
-        limits = self._settings
-        watching = self.state is WatchState.WATCHING
+    def _stream_limit(self) -> float:
+        limits, watching = self._settings, self.state is WatchState.WATCHING
         silence = limits.idle_limit if watching else limits.initial_idle_limit
         end = self._opened_at + self._timeout_seconds + limits.watch_margin
-        limit = min(end, (now if self.last_received is None else self.last_received) + silence)
-        due = self._relists.due
-        return limit if due is None or not watching else min(limit, due)
+        limit = min(end, (self.last_received or self._opened_at) + silence)
+        return min(limit, self._relists.due) if watching and self._relists.due is not None else limit
 
     def _reopen(self, cause: str, now: float) -> None:
         self._leave_stream(cause)
         self._errors_since = None
         if self._silent_watches >= _SILENT_WATCHES:
-            # After a restored backup our version lies in the server's future, where a watch stays silent for ever.
             self._relists.schedule("silent", now)
         if self._relists.is_due(now):
             self._list_on_request(now)
@@ -400,5 +396,5 @@ _HANDLERS: dict[WatchState, dict[type, Callable[..., None]]] = {
     WatchState.LISTING_PAGE: {wt.PageListed: Watch._on_page, wt.Failed: Watch._on_failed},
     WatchState.INITIAL_WATCH: _STREAM_DOORS,
     WatchState.LISTED: {wt.WatchOpened: Watch._on_opened, wt.Failed: Watch._on_failed},
-    WatchState.WATCHING: {kind: door for kind, door in _STREAM_DOORS.items() if kind is not WatchOpened},
+    WatchState.WATCHING: {kind: door for kind, door in _STREAM_DOORS.items() if kind is not wt.WatchOpened},
 }
