@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import psutil
+
 from shard_executor._fast.table import PodChange, PodTable
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev
@@ -77,7 +78,7 @@ class Shard:
         )
         self._bodies: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._creates = 0
+        self._creates: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._watch_task: asyncio.Task[None] | None = None
         self._beat_task: asyncio.Task[None] | None = None
@@ -99,9 +100,8 @@ class Shard:
     async def end(self, grace: float) -> None:
         """Starts no more creates, waits up to `grace` seconds for those in flight, then closes everything."""
         self._stopping = True
-        deadline = self._clock() + grace
-        while self._creates and self._clock() < deadline:
-            await asyncio.sleep(0.02)
+        if self._creates and grace > 0:
+            await asyncio.wait(self._creates, timeout=grace)
         for task in (self._watch_task, self._beat_task, *self._tasks):
             if task is not None:
                 task.cancel()
@@ -209,15 +209,12 @@ class Shard:
             self._failed("".join(traceback.format_exception(error)))
 
     def _create(self, action: act.CreatePod) -> None:
-        self._creates += 1
-        self._tasks.add(self._watched(self._created(action)))
-
-    async def _created(self, action: act.CreatePod) -> None:
-        try:
-            event = await self._requests.create(action, self._bodies[action.ticket])
-        finally:
-            self._creates -= 1
-        self._apply(event)
+        if self._stopping:
+            return  # the ticket stays with the parent, or ends with it
+        task = self._watched(self._answer(self._requests.create(action, self._bodies[action.ticket])))
+        self._tasks.add(task)
+        self._creates.add(task)
+        task.add_done_callback(self._creates.discard)
 
     def _read(self, action: act.ReadPod) -> None:
         task = self.state.tasks[action.ticket]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
+
 from shard_executor._fast.table import FORMAT_JSON, PodChange, PodTable
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev

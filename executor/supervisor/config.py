@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def cgroup_cpus() -> int:
     """CPUs that this process may use: its affinity, and the quota of its cgroup (v2) if there is one; at least 1."""
     cpus = len(os.sched_getaffinity(0))
     try:
-        quota, period = open("/sys/fs/cgroup/cpu.max", encoding="ascii").read().split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
         if quota != "max":
             cpus = min(cpus, max(1, int(quota) // int(period)))
     except (OSError, ValueError):
@@ -31,7 +32,7 @@ def cgroup_cpus() -> int:
 
 
 def default_shards() -> int:
-    """min(CPUs, 2): every watch costs the API server work on each pod write, so more shards are asked for, not given."""
+    """min(CPUs, 2): every watch costs the API server work on each pod write, so more are asked for, not given."""
     return min(cgroup_cpus(), 2)
 
 
