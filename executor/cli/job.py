@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from shard_executor.supervisor import Report, ShardStats, Submission
 
 TICK = 0.1  # seconds between two looks at signals and the display
+SHOW_EVERY = 0.2  # seconds between two snapshots for the display
 CLEANUP_LIMIT = 60.0  # seconds that the deletion of finished pods may take after the last result
 MAX_SAMPLES = 10
 EXTRA_SUBMITTED = 500  # tasks handed over beyond twice the parallelism: enough to never starve a shard
@@ -33,11 +34,20 @@ class Engine(Protocol):
     def revoke(self, ticket: str) -> None: ...
     def idle(self) -> bool: ...
     def stats(self) -> list[ShardStats]: ...
+    @property
+    def failure(self) -> str | None: ...
+    @property
+    def pods_left(self) -> list[tuple[str, str]]: ...
 
 
 @dataclass(slots=True)
 class Tally:
-    """The counts of a run so far. `samples` are the first failed result records."""
+    """The counts of a run so far.
+
+    `samples` are the first failed result records. `unconfirmed` tasks were revoked without an answer in time,
+    `pods_left` are pods that the cluster would not delete, with its words, and `cleaned` is False if the deletion of
+    finished pods took too long. After `write_error` or `engine_error` no further results could be had.
+    """
 
     total: int
     states: Counter[str] = field(default_factory=Counter)
@@ -46,8 +56,10 @@ class Tally:
     submitted: int = 0
     seconds: float = 0.0
     unconfirmed: int = 0
+    pods_left: list[tuple[str, str]] = field(default_factory=list)
     cleaned: bool = True
     write_error: OSError | None = None
+    engine_error: str | None = None
 
     @property
     def done(self) -> int:
@@ -56,6 +68,10 @@ class Tally:
     @property
     def failed(self) -> int:
         return self.states["failed"] + self.states["lost"]
+
+    @property
+    def broken(self) -> bool:
+        return self.write_error is not None or self.engine_error is not None
 
 
 class Job:
@@ -95,8 +111,9 @@ class Job:
         self._stop = stop
         self._stop_limit = stop_limit
         self._waiting: Iterator[TaskSpec] = iter(tasks)
-        self._open: set[str] = set()
+        self._open: dict[str, str] = {}  # ticket -> the state last reported
         self._exhausted = False
+        self._shown = ("", 0.0)
         self.tally = Tally(total=len(tasks))
 
     def run(self) -> Tally:
@@ -110,7 +127,7 @@ class Job:
         return self.tally
 
     def _take_and_collect(self) -> None:
-        while not (self._stop.asked or self.tally.write_error):
+        while not (self._stop.asked or self.tally.broken):
             self._hand_over()
             if self._exhausted and not self._open:
                 return
@@ -137,19 +154,24 @@ class Job:
                     body=self._builder.body(task, bin_number),
                 )
             )
-            self._open.add(task.id)
+            self._open[task.id] = "waiting"
             self.tally.submitted += 1
 
     def _collect(self) -> None:
         """Writes the results that have come, and only then lets their pods go."""
-        ended = [report for report in self._engine.drain() if report.terminal and report.ticket in self._open]
-        if not ended:
-            return
-        records = [record_of(report.ticket, report) for report in ended]
-        if not self._record(records):
+        ended = []
+        for report in self._engine.drain():
+            if report.ticket not in self._open:
+                continue
+            if report.terminal:
+                ended.append(report)
+            else:
+                self._open[report.ticket] = report.state
+        self.tally.engine_error = self._engine.failure
+        if not ended or not self._record([record_of(report.ticket, report) for report in ended]):
             return
         for report in ended:
-            self._open.discard(report.ticket)
+            del self._open[report.ticket]
             self._engine.acknowledge(report.ticket)
 
     def _record(self, records: list[dict[str, Any]]) -> bool:
@@ -169,46 +191,63 @@ class Job:
 
     def _wind_up(self) -> None:
         """Revokes what is under way and waits for it, at most the stop limit; every task gets a result line."""
-        for ticket in self._open:
-            self._engine.revoke(ticket)
+        tally = self.tally
+        if tally.engine_error is None:
+            for ticket in self._open:
+                self._engine.revoke(ticket)
         deadline = time.monotonic() + self._stop_limit
-        while self._open and time.monotonic() < deadline and not self.tally.write_error:
+        while self._open and time.monotonic() < deadline and not tally.broken:
             self._engine.wait(TICK)
             self._collect()
             self._show("stopping")
-        if self.tally.write_error:
-            # Results can no longer be kept. The pods still go: nobody is left to collect them.
+        if tally.write_error is not None:
             self._drop_without_results(deadline)
             return
-        self.tally.unconfirmed = len(self._open)
-        message = f"stopped; the end of its pod was not confirmed within {self._stop_limit:g} s"
-        self._record([bare_record(ticket, "revoked", message) for ticket in sorted(self._open)])
+        tally.unconfirmed = len(self._open)
+        why = tally.engine_error or f"stopped; the end of its pod was not confirmed within {self._stop_limit:g} s"
+        state = "lost" if tally.engine_error else "revoked"
+        self._record([bare_record(ticket, state, why) for ticket in self._open])
         self._record([bare_record(task.id, NOT_STARTED, "stopped before it was started") for task in self._waiting])
 
     def _drop_without_results(self, deadline: float) -> None:
-        while self._open and time.monotonic() < deadline:
-            self._engine.wait(TICK)
+        """Results can no longer be kept. The pods still go: nobody is left to collect them."""
+        while self._open and time.monotonic() < deadline and not self._engine.failure:
             for report in self._engine.drain():
-                if report.terminal:
-                    self._open.discard(report.ticket)
+                if report.terminal and self._open.pop(report.ticket, None) is not None:
                     self._engine.acknowledge(report.ticket)
+            self._engine.wait(TICK)
             self._show("stopping")
         self.tally.unconfirmed = len(self._open)
 
     def _clean_up(self) -> None:
+        """Waits until the finished pods are deleted, at most CLEANUP_LIMIT."""
         deadline = time.monotonic() + CLEANUP_LIMIT
-        while not self._engine.idle() and not self.tally.unconfirmed:
+        while not (self._engine.idle() or self.tally.unconfirmed or self._engine.failure):
             if time.monotonic() >= deadline:
                 self.tally.cleaned = False
                 break
-            self._engine.wait(TICK)
             self._engine.drain()
+            self._engine.wait(TICK)
             self._show("cleaning up")
-            # A drained queue makes wait() return at once; without a pause a late report would make this loop spin.
-        self._show("finished" if not self._stop.asked else "stopped", force=True)
+        self.tally.pods_left = self._engine.pods_left
+        self._show("stopped" if self._stop.asked else "finished", force=True)
 
     def _show(self, phase: str, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if not force and phase == self._shown[0] and now - self._shown[1] < SHOW_EVERY:
+            return
+        self._shown = (phase, now)
         tally = self.tally
+        states = Counter(self._open.values())
         self._view.update(
-            Snapshot(phase, tally.total, tally.done, tally.failed, tally.submitted, self._engine.stats()), force=force
+            Snapshot(
+                phase=phase,
+                total=tally.total,
+                done=tally.done,
+                failed=tally.failed,
+                running=states["running"],
+                pending=states["pending"],
+                shards=self._engine.stats(),
+            ),
+            force=force,
         )

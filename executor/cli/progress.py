@@ -29,16 +29,9 @@ class Snapshot:
     total: int
     done: int
     failed: int
-    submitted: int
+    running: int
+    pending: int
     shards: Sequence[ShardStats]
-
-    @property
-    def running(self) -> int:
-        return sum(shard.running for shard in self.shards)
-
-    @property
-    def pending(self) -> int:
-        return sum(shard.pending + shard.creating for shard in self.shards)
 
 
 class Rate:

@@ -88,6 +88,7 @@ Exit codes:
     help="Seconds that Ctrl-C waits for pods to be deleted.",
 )
 @click.option("--run-id", help="Name of this run in pod labels.  [default: random]")
+@click.option("-v", "--verbose", count=True, help="Show what the shards log; twice for more.")
 def command(
     tasks: str,
     format: str,
@@ -105,6 +106,7 @@ def command(
     log_tail: int,
     stop_timeout: float,
     run_id: str | None,
+    verbose: int,
 ) -> int:
     """Runs the tasks in TASKS (a file, or - for standard input) as pods and waits for them.
 
@@ -112,6 +114,7 @@ def command(
     once.
     """
     from shard_executor.cli.errors import CommandError, warn
+    from shard_executor.cli.logs import set_up_logging
     from shard_executor.cli.progress import make_view
     from shard_executor.cli.results import ResultFile
     from shard_executor.cli.session import RunSettings, Session
@@ -120,6 +123,7 @@ def command(
     from shard_executor.cli.tasklist import read_tasks
     from shard_executor.pods.template import TemplateError, load_template
 
+    set_up_logging(verbose)
     if results == "-" and output == "json":
         raise CommandError("--results - and --output json both want standard output: write the results to a file")
     try:

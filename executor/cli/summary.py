@@ -16,9 +16,9 @@ from shard_executor.cli.stop import StopRequest
 
 
 def exit_code_of(outcome: Outcome, stop: StopRequest) -> int:
-    """3 if results could not be written, 130 or 143 if stopped, 1 if tasks failed, else 0."""
+    """3 if results could not be had or written, 130 or 143 if stopped, 1 if tasks failed, else 0."""
     tally = outcome.tally
-    if tally.write_error is not None:
+    if tally.broken:
         return EXIT_ENGINE
     if stop.exit_code is not None:
         return stop.exit_code
@@ -48,17 +48,27 @@ def summary_object(outcome: Outcome, results: str | None, exit_code: int) -> dic
         "first_failures": tally.samples,
         "results": results,
         "stopped_by": outcome.stopped_by,
-        "pods_left": _pods_left(outcome),
-        "result_error": str(tally.write_error) if tally.write_error else None,
+        "pods_left": [{"pod": pod, "why": why} for pod, why in tally.pods_left],
+        "clean_up_with": _clean_up_with(outcome),
+        "error": _error(outcome),
         "exit_code": exit_code,
     }
 
 
-def _pods_left(outcome: Outcome) -> str | None:
-    """What to do where pods of the run may be left, else None."""
-    if outcome.tally.cleaned and not outcome.tally.unconfirmed:
+def _clean_up_with(outcome: Outcome) -> str | None:
+    """The command that removes what may be left of the run on the cluster, or None."""
+    tally = outcome.tally
+    if tally.cleaned and not tally.unconfirmed and not tally.pods_left:
         return None
     return f"kubectl delete pods -n {outcome.namespace} -l shard-executor/instance={outcome.instance}"
+
+
+def _error(outcome: Outcome) -> str | None:
+    """Why the run was broken off, or None."""
+    tally = outcome.tally
+    if tally.write_error is not None:
+        return f"results could not be written: {tally.write_error}"
+    return tally.engine_error
 
 
 def summary_text(outcome: Outcome, results: str | None) -> str:
@@ -69,7 +79,7 @@ def summary_text(outcome: Outcome, results: str | None) -> str:
     for state, word in (("lost", "lost"), ("revoked", "revoked"), (NOT_STARTED, "not started")):
         if tally.states[state]:
             counts.append(f"{tally.states[state]} {word}")
-    head = "stopped" if outcome.stopped_by else "finished"
+    head = "stopped" if outcome.stopped_by or tally.broken else "finished"
     lines = [
         f"{head}: {tally.total} task{'s' if tally.total != 1 else ''}: {', '.join(counts)}; "
         f"{tally.seconds:.1f} s, {rate:.1f} pods/s, {outcome.shards} shard{'s' if outcome.shards != 1 else ''} "
@@ -85,11 +95,13 @@ def summary_text(outcome: Outcome, results: str | None) -> str:
             lines += [f"    | {line}" for line in tail]
     if results is not None and results != "-":
         lines.append(f"results: {results}")
-    if tally.write_error is not None:
-        lines.append(f"results could not be written: {tally.write_error}; the run was stopped")
-    left = _pods_left(outcome)
-    if left:
-        lines.append(f"pods of this run may be left; remove them with: {left}")
+    error = _error(outcome)
+    if error is not None:
+        lines.append(f"broken off: {error}")
+    lines += [f"pod {pod} could not be removed: {why}" for pod, why in tally.pods_left[:5]]
+    command = _clean_up_with(outcome)
+    if command:
+        lines.append(f"pods of this run may be left; remove them with: {command}")
     return "\n".join(lines)
 
 
