@@ -54,7 +54,7 @@ class CreateWindow:
         """
         full = self.in_flight >= int(self.size)
         self.in_flight -= 1
-        self.best_latency = latency if not self.best_latency else min(latency, self.best_latency * 1.01)
+        self.best_latency = latency if not self.best_latency else min(latency, self.best_latency * 1.001)
         if full and not (latency > 0.25 and latency > 4 * self.best_latency):
             self.size = min(float(self.maximum), self.size + 1.0 / self.size if self.size > 16 else self.size + 0.5)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import pytest
+
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev
 from shard_executor.core.failures import FailureClass, Stage, Verdict
@@ -47,7 +48,9 @@ class Bench:
     def submit(self, ticket: str = "t", **fields: Any) -> list[act.Action]:
         return self(ev.Submitted(ticket, "ns", ticket, "s", **fields))
 
-    def seen(self, verdict: Verdict, ticket: str = "t", uid: str = "u", attempt: int = 0, deleting: bool = False) -> Any:
+    def seen(
+        self, verdict: Verdict, ticket: str = "t", uid: str = "u", attempt: int = 0, deleting: bool = False
+    ) -> Any:
         return self(ev.PodSeen("ns", f"{ticket}-s-{attempt}", uid, deleting, verdict))
 
     def ended(self, verdict: Verdict | None, ticket: str = "t", uid: str = "u", attempt: int = 0) -> Any:
@@ -73,7 +76,7 @@ class Bench:
         assert not [action for action in self.last if isinstance(action, kinds)], self.last
 
 
-@pytest.fixture()
+@pytest.fixture
 def bench() -> Iterator[Bench]:
     made = Bench()
     yield made
@@ -596,4 +599,4 @@ def test_any_order_of_news_closes_every_ticket_exactly_once(seed: int) -> None:
             if task.uid is not None and ticket in bench.state.tasks:
                 take(bench.ended(SUCCEEDED, ticket, task.uid, task.attempt))
         take(bench(ev.Tick(), after=30.0))
-    assert {t: 1 for t in submitted} == terminal == closed
+    assert dict.fromkeys(submitted, 1) == terminal == closed

@@ -1,0 +1,237 @@
+"""One row per kind of end that a pod can come to, with the status a kube-apiserver 1.36 showed for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shard_executor._fast.views import Condition, ContainerView, PodStatusView
+from shard_executor.core.failures import (
+    DISRUPTION_REASONS,
+    PENDING_RULES,
+    PHASE_FAILED,
+    PHASE_PENDING,
+    PHASE_RUNNING,
+    PHASE_SUCCEEDED,
+    PHASE_UNKNOWN,
+    FailureClass,
+    Stage,
+    judge,
+)
+
+C = FailureClass
+
+
+def container(state: str = "", **fields: Any) -> ContainerView:
+    values: dict[str, Any] = {
+        "name": "base",
+        "state": state,
+        "reason": "",
+        "message": "",
+        "exit_code": None,
+        "signal": None,
+        "started_at": None,
+        "finished_at": None,
+        "restart_count": 0,
+        "ready": False,
+    }
+    return ContainerView(**{**values, **fields})
+
+
+def ended(code: int, reason: str = "Error", **fields: Any) -> ContainerView:
+    return container("terminated", exit_code=code, reason=reason, started_at=10.0, finished_at=11.0, **fields)
+
+
+def status(
+    *containers: ContainerView,
+    init: tuple[ContainerView, ...] = (),
+    reason: str = "",
+    message: str = "",
+    disruption: tuple[str, str] | None = None,
+    unscheduled: str = "",
+) -> PodStatusView:
+    conditions = []
+    if disruption:
+        conditions.append(Condition("DisruptionTarget", "True", *disruption))
+    if unscheduled:
+        conditions.append(Condition("PodScheduled", "False", "Unschedulable", unscheduled))
+    return PodStatusView(
+        reason=reason,
+        message=message,
+        start_time=None,
+        conditions=tuple(conditions),
+        init_containers=init,
+        containers=containers,
+    )
+
+
+STARTED = container("running", started_at=10.0)
+
+FAILURES = [
+    ("exit code", status(ended(3)), False, C.CONTAINER_ERROR, "Error", 3, "container base exited with code 3"),
+    ("termination message", status(ended(1, message="boom")), False, C.CONTAINER_ERROR, "Error", 1, "boom"),
+    (
+        "oom",
+        status(ended(137, "OOMKilled")),
+        False,
+        C.OOM_KILLED,
+        "OOMKilled",
+        137,
+        "container base exited with code 137",
+    ),
+    (
+        "evicted by the kubelet",
+        status(
+            ended(137),
+            reason="Evicted",
+            message="low on memory",
+            disruption=("TerminationByKubelet", "The node was low"),
+        ),
+        False,
+        C.EVICTED,
+        "TerminationByKubelet",
+        137,
+        "low on memory",
+    ),
+    (
+        "preempted",
+        status(ended(143), disruption=("PreemptionByScheduler", "preempting")),
+        True,
+        C.PREEMPTED,
+        "PreemptionByScheduler",
+        143,
+        "preempting",
+    ),
+    (
+        "drained",
+        status(ended(143), disruption=("EvictionByEvictionAPI", "Eviction API: evicting")),
+        True,
+        C.DRAINED,
+        "EvictionByEvictionAPI",
+        143,
+        "Eviction API: evicting",
+    ),
+    (
+        "deadline",
+        status(ended(137), reason="DeadlineExceeded", message="too long"),
+        False,
+        C.DEADLINE,
+        "DeadlineExceeded",
+        137,
+        "too long",
+    ),
+    (
+        "cannot start",
+        status(ended(128, "StartError", message="no such file")),
+        False,
+        C.START_ERROR,
+        "StartError",
+        128,
+        "no such file",
+    ),
+    (
+        "init container",
+        status(container("waiting", reason="PodInitializing"), init=(ended(2, name="prepare"),)),
+        False,
+        C.INIT_CONTAINER,
+        "Error",
+        2,
+        "container prepare exited with code 2",
+    ),
+    (
+        "sidecar",
+        status(ended(0, "Completed"), ended(9, name="proxy")),
+        False,
+        C.CONTAINER_ERROR,
+        "Error",
+        9,
+        "container proxy exited with code 9",
+    ),
+    (
+        "stopped by a deletion",
+        status(ended(143)),
+        True,
+        C.DELETED,
+        "Error",
+        143,
+        "the pod was deleted before it finished",
+    ),
+    ("no status at all", status(), False, C.UNKNOWN, "unknown", None, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("pod", "deleting", "failure", "reason", "code", "message"),
+    [row[1:] for row in FAILURES],
+    ids=[r[0] for r in FAILURES],
+)
+def test_a_failed_pod_is_classified(
+    pod: PodStatusView, deleting: bool, failure: FailureClass, reason: str, code: int | None, message: str | None
+) -> None:
+    verdict = judge(PHASE_FAILED, deleting, pod)
+    assert (verdict.stage, verdict.failure_class) == (Stage.FAILED, failure)
+    assert (verdict.reason, verdict.exit_code, verdict.message) == (reason, code, message)
+
+
+@pytest.mark.parametrize(
+    ("phase", "pod", "failure"),
+    [
+        (PHASE_RUNNING, status(STARTED), C.DELETED),
+        (PHASE_RUNNING, status(STARTED, disruption=("EvictionByEvictionAPI", "m")), C.DRAINED),
+        (PHASE_UNKNOWN, status(STARTED, reason="NodeLost", message="unresponsive"), C.NODE_LOST),
+        (PHASE_PENDING, status(container("waiting", reason="ContainerCreating")), C.DELETED),
+        (PHASE_RUNNING, status(STARTED, disruption=("SomethingNew", "m")), C.EVICTED),
+    ],
+)
+def test_a_pod_that_is_gone_before_it_finished_has_failed_whatever_its_phase(
+    phase: int, pod: PodStatusView, failure: FailureClass
+) -> None:
+    assert judge(phase, True, pod).stage < Stage.SUCCEEDED
+    verdict = judge(phase, True, pod, ended=True)
+    assert (verdict.stage, verdict.failure_class) == (Stage.FAILED, failure)
+
+
+def test_a_pod_that_succeeded_and_is_gone_has_succeeded() -> None:
+    verdict = judge(PHASE_SUCCEEDED, True, status(ended(0, "Completed")), ended=True)
+    assert (verdict.stage, verdict.exit_code, verdict.finished_at) == (Stage.SUCCEEDED, 0, 11.0)
+
+
+def test_an_unknown_phase_is_no_end() -> None:
+    assert judge(PHASE_UNKNOWN, False, status(STARTED)).stage is Stage.RUNNING
+
+
+def test_began_says_whether_the_tasks_own_container_has_run() -> None:
+    assert not judge(PHASE_FAILED, False, status(container("waiting"), init=(ended(1, name="i"),))).began
+    assert judge(PHASE_FAILED, False, status(ended(1))).began
+    assert not judge(PHASE_PENDING, False, status(container("waiting", reason="ContainerCreating"))).began
+
+
+@pytest.mark.parametrize("reason", sorted(PENDING_RULES))
+def test_a_waiting_reason_is_named(reason: str) -> None:
+    verdict = judge(PHASE_PENDING, False, status(container("waiting", reason=reason, message="m")))
+    assert (verdict.stage, verdict.waiting, verdict.message) == (Stage.PENDING, reason, "m")
+
+
+def test_a_bad_reason_of_one_container_wins_over_a_harmless_one_of_another() -> None:
+    pod = status(
+        container("waiting", name="base", reason="ContainerCreating"),
+        container("waiting", name="side", reason="ErrImagePull"),
+    )
+    assert judge(PHASE_PENDING, False, pod).waiting == "ErrImagePull"
+
+
+def test_an_unscheduled_pod_says_why() -> None:
+    verdict = judge(PHASE_PENDING, False, status(unscheduled="0/3 nodes are available"))
+    assert (verdict.reason, verdict.message, verdict.waiting) == ("Unschedulable", "0/3 nodes are available", None)
+
+
+def test_every_disruption_reason_of_the_enhancement_is_known() -> None:
+    # KEP-3329 names these five.
+    assert set(DISRUPTION_REASONS) == {
+        "PreemptionByScheduler",
+        "DeletionByTaintManager",
+        "EvictionByEvictionAPI",
+        "DeletionByPodGC",
+        "TerminationByKubelet",
+    }

@@ -1,0 +1,68 @@
+"""The create window grows while it is the bottleneck, halves on refusals, and holds for Retry-After."""
+
+from __future__ import annotations
+
+import pytest
+
+from shard_executor.core.window import CreateWindow
+
+
+def fill(window: CreateWindow, now: float) -> int:
+    started = window.free(now)
+    for _ in range(started):
+        window.started()
+    return started
+
+
+def test_it_grows_to_its_maximum_while_every_place_is_used() -> None:
+    window = CreateWindow(4, 1, 32)
+    for _ in range(1000):
+        fill(window, 0.0)
+        window.answered(0.05)
+    assert int(window.size) == 32
+
+
+def test_it_does_not_grow_while_there_is_nothing_to_do() -> None:
+    window = CreateWindow(4, 1, 32)
+    for _ in range(200):
+        window.started()
+        window.answered(0.05)
+    assert int(window.size) == 4
+
+
+@pytest.mark.parametrize(("latency", "grows"), [(0.5, True), (3.0, False)])
+def test_steady_latency_is_no_reason_to_stop_growing_and_a_rising_one_is(latency: float, grows: bool) -> None:
+    window = CreateWindow(4, 1, 32)
+    window.started()
+    window.answered(0.5)
+    for _ in range(50):
+        fill(window, 0.0)
+        window.answered(latency)
+    assert (int(window.size) > 4) is grows
+
+
+def test_a_burst_of_refusals_halves_it_once_and_a_later_one_again_down_to_the_minimum() -> None:
+    window = CreateWindow(16, 2, 32)
+    fill(window, 10.0)
+    for _ in range(16):
+        window.refused(10.0, None)
+    assert int(window.size) == 8
+    for second in range(12, 40, 2):
+        window.started()
+        window.refused(float(second), None)
+    assert int(window.size) == 2
+    assert window.in_flight == 0
+
+
+def test_retry_after_holds_everything() -> None:
+    window = CreateWindow(4, 1, 32)
+    window.started()
+    window.refused(10.0, 7.0)
+    assert window.free(16.9) == 0
+    assert window.free(17.0) == 2
+
+
+@pytest.mark.parametrize("limits", [(0, 1, 4), (8, 1, 4), (1, 0, 4)])
+def test_impossible_limits_are_refused(limits: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="minimum <= initial <= maximum"):
+        CreateWindow(*limits)

@@ -1,0 +1,151 @@
+"""The parent's ledger: room, exactly one terminal report, and what a restarted shard is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shard_executor.supervisor import messages as msg
+from shard_executor.supervisor.config import Submission
+from shard_executor.supervisor.ledger import Ledger, bins_of
+
+
+def submission(name: str, number: int = 0, priority: int = 0) -> Submission:
+    return Submission(name, number, "ns", name, f"s-{name}", "{}", priority)
+
+
+def report(name: str, state: str, terminal: bool = False, **fields: Any) -> dict[str, Any]:
+    base = {
+        "ticket": name,
+        "state": state,
+        "terminal": terminal,
+        "pod": f"{name}-pod",
+        "uid": "u",
+        "attempt": 0,
+        "failure_class": None,
+        "reason": None,
+        "exit_code": None,
+        "message": None,
+        "log_tail": None,
+        "began": False,
+        "started_at": None,
+        "finished_at": None,
+        "at": 50.0,
+    }
+    return {**base, **fields}
+
+
+def ledger(parallelism: int | None = None, shards: int = 1) -> Ledger:
+    return Ledger(shards, parallelism, keep_succeeded=False, keep_failed=True)
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 7, 256])
+def test_the_bins_are_shared_out_without_gap_or_overlap(shards: int) -> None:
+    bins = [number for shard in range(shards) for number in range(*bins_of(shard, shards))]
+    assert bins == list(range(256))
+
+
+def test_tickets_wait_for_room_and_go_by_priority() -> None:
+    book = ledger(parallelism=2)
+    for name, priority in (("a", 0), ("b", 5), ("c", 9)):
+        book.accept(submission(name, priority=priority), 1.0)
+    assert [message[1] for _, message in book.dispatch()] == ["c", "b"]
+    assert not list(book.dispatch())
+    assert book.reported(report("c", "running")) is not None
+    assert not list(book.dispatch())
+    book.reported(report("c", "succeeded", True))
+    assert [message[1] for _, message in book.dispatch()] == ["a"]
+
+
+def test_a_ticket_goes_to_the_shard_of_its_bin() -> None:
+    book = ledger(shards=4)
+    for number in (0, 63, 64, 255):
+        book.accept(submission(str(number), number), 1.0)
+    assert [(shard, message[1]) for shard, message in book.dispatch()] == [(0, "0"), (0, "63"), (1, "64"), (3, "255")]
+
+
+def test_a_second_terminal_report_is_dropped() -> None:
+    book = ledger()
+    book.accept(submission("a"), 1.0)
+    list(book.dispatch())
+    first = book.reported(report("a", "succeeded", True, started_at=20.0, finished_at=30.0))
+    assert first is not None
+    assert first.times == {"submitted": 1.0, "started": 20.0, "finished": 30.0, "reported": 50.0}
+    assert book.reported(report("a", "failed", True)) is None
+    assert book.reported(report("a", "running")) is None
+    assert book.under_way == 0
+
+
+def test_an_acknowledgement_keeps_or_removes_by_the_result() -> None:
+    book = ledger()
+    for name in "ab":
+        book.accept(submission(name), 1.0)
+    list(book.dispatch())
+    book.reported(report("a", "succeeded", True))
+    book.reported(report("b", "failed", True))
+    assert book.acknowledge("a") == (0, [msg.ACK, "a", False])
+    assert book.acknowledge("b") == (0, [msg.ACK, "b", True])
+    assert book.acknowledge("b") is None
+    book.shard_closed("a", None)
+    book.shard_closed("b", "Forbidden: no")
+    assert (book.closed, book.tickets, book.pods_left) == (2, {}, [("ns/b-pod", "Forbidden: no")])
+
+
+def test_acknowledging_before_the_end_is_an_error() -> None:
+    book = ledger()
+    book.accept(submission("a"), 1.0)
+    with pytest.raises(KeyError, match="before its terminal report"):
+        book.acknowledge("a")
+
+
+def test_a_ticket_that_waits_is_revoked_here_and_any_other_by_its_shard() -> None:
+    book = ledger(parallelism=1)
+    for name in "ab":
+        book.accept(submission(name), 1.0)
+    list(book.dispatch())
+    said, _, message = book.revoke("b", 2.0)
+    assert said is not None
+    assert (said.state, said.terminal, message) == ("revoked", True, None)
+    assert book.revoke("a", 2.0) == (None, 0, [msg.REVOKE, "a"])
+    assert book.acknowledge("b") is None
+    assert book.closed == 1
+    book.reported(report("a", "revoked", True))
+    assert not list(book.dispatch())
+
+
+def test_a_restarted_shard_is_told_everything_its_predecessor_knew() -> None:
+    book = ledger()
+    for name in ("new", "created", "running", "ended", "acknowledged", "revoked"):
+        book.accept(submission(name), 1.0)
+    list(book.dispatch())
+    book.reported(report("created", "pending"))
+    book.reported(report("running", "running", began=True, attempt=2))
+    book.reported(report("ended", "failed", True))
+    book.reported(report("acknowledged", "succeeded", True))
+    book.acknowledge("acknowledged")
+    book.revoke("revoked", 2.0)
+    sent = list(book.resend(0))
+    fields = {m[1]: m[6:] for m in sent if m[0] == msg.SUBMIT}
+    # attempt, uid, began, reported, revoked, body
+    assert fields == {
+        "new": [0, None, False, None, False, "{}"],
+        "created": [0, "u", False, None, False, None],
+        "running": [2, "u", True, None, False, None],
+        "ended": [0, "u", False, "failed", False, None],
+        "acknowledged": [0, "u", False, "succeeded", False, None],
+        "revoked": [0, None, False, None, True, "{}"],
+    }
+    assert [m for m in sent if m[0] != msg.SUBMIT] == [[msg.ACK, "acknowledged", False]]
+
+
+def test_a_body_is_kept_until_the_terminal_report() -> None:
+    book = ledger()
+    book.accept(submission("a"), 1.0)
+    list(book.dispatch())
+    book.reported(report("a", "pending"))
+    assert book.body("a") == (0, [msg.BODY, "a", "{}"])
+    book.reported(report("a", "failed", True))
+    answer = book.body("a")
+    assert answer is not None
+    assert answer[1][0] == msg.NO_BODY
