@@ -199,6 +199,13 @@ class Store:
         self._publish(resource, "DELETED", key, stored, previous)
         return stored
 
+    def trim(self, resource: str, keep: int) -> None:
+        """Deletes the objects created first, until at most `keep` are left."""
+        table = self._table(resource)
+        while len(table) > keep:
+            metadata = next(iter(table.values()))["metadata"]
+            self.remove(resource, metadata.get("namespace", ""), metadata["name"])
+
     def subscribe(self, resource: str, callback: Callback) -> Callable[[], None]:
         """Calls `callback(type, new, previous)` within every later write of the resource.
 
