@@ -1,0 +1,130 @@
+"""The demo's job: SHA-256 of every file of a folder, in pods of a few files each, and the check of what they found."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import stat
+import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shard_executor.cli.errors import CommandError
+from shard_executor.pods.task import TaskSpec
+
+AIMED_PODS = 200  # enough to see the machinery work, few enough for two cores
+_SKIPPED_FOLDERS = frozenset({b"__pycache__", b"site-packages", b"dist-packages"})
+# xargs reads the names from a file: any name works, and no list is too long. -z keeps sha256sum from escaping names.
+# The result appears under its name only when it is complete.
+_SCRIPT = 'xargs -0 sha256sum -z -- < "$1" > "$2.part" && mv "$2.part" "$2"'
+
+
+def standard_library() -> Path:
+    """The folder of the running Python's standard library."""
+    return Path(sysconfig.get_path("stdlib"))
+
+
+def regular_files(folder: Path, *, skip_packages: bool) -> list[bytes]:
+    """Every regular file below a folder, sorted, as the bytes of its path; links are not followed.
+
+    Args:
+        folder: where to look.
+        skip_packages: leave out caches and installed packages (for the standard library).
+
+    Raises:
+        CommandError: the folder does not exist or cannot be listed.
+    """
+
+    def fail(fault: OSError) -> None:
+        raise CommandError(f"folder {os.fsdecode(fault.filename)}: {fault.strerror or fault}") from fault
+
+    found = []
+    for place, folders, names in os.walk(os.fsencode(folder.resolve()), onerror=fail):
+        if skip_packages:
+            folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS]
+        for name in names:
+            path = os.path.join(place, name)
+            if stat.S_ISREG(os.lstat(path).st_mode):
+                found.append(path)
+    return sorted(found)
+
+
+@dataclass(slots=True)
+class Group:
+    """The files of one pod, and where its list and its result lie."""
+
+    task_id: str
+    files: Sequence[bytes]
+    listing: Path
+    result: Path
+
+
+def make_groups(files: Sequence[bytes], size: int | None, work: Path) -> list[Group]:
+    """Cuts files into groups of `size` (by default so that there are about AIMED_PODS) and writes their lists.
+
+    Args:
+        files: paths as bytes.
+        size: files in a group; None chooses.
+        work: an existing folder; gets the subfolders `lists` and `results`.
+    """
+    size = size or max(1, math.ceil(len(files) / AIMED_PODS))
+    lists, results = work / "lists", work / "results"
+    lists.mkdir()
+    results.mkdir()
+    groups = []
+    for number, start in enumerate(range(0, len(files), size), 1):
+        name = f"sha256-{number:05}"
+        group = Group(name, files[start : start + size], lists / name, results / name)
+        group.listing.write_bytes(b"".join(path + b"\0" for path in group.files))
+        groups.append(group)
+    return groups
+
+
+def task_of(group: Group) -> TaskSpec:
+    """The task that hashes a group. On the development cluster a pod's command runs on this machine."""
+    return TaskSpec(
+        group.task_id,
+        image="coreutils",
+        command=["sh", "-c", _SCRIPT, "sh", str(group.listing), str(group.result)],
+        labels={"app": "sha256"},
+    )
+
+
+@dataclass(slots=True)
+class Check:
+    """What the comparison found. `differences` names each file whose hash is missing, wrong or not asked for."""
+
+    compared: int = 0
+    size: int = 0
+    differences: list[str] = field(default_factory=list)
+
+
+def compare(groups: Sequence[Group]) -> Check:
+    """Compares what the pods wrote with hashes computed here, file by file."""
+    check = Check()
+    for group in groups:
+        by_pod = _parse(group.result)
+        for path in group.files:
+            shown = os.fsdecode(path)
+            with open(path, "rb") as file:
+                direct = hashlib.file_digest(file, "sha256").hexdigest()
+                check.size += file.tell()
+            found = by_pod.pop(path, None)
+            check.compared += 1
+            if found is None:
+                check.differences.append(f"{shown}: no hash from {group.task_id}")
+            elif found != direct:
+                check.differences.append(f"{shown}: {group.task_id} says {found}, computed here {direct}")
+        check.differences += [f"{os.fsdecode(path)}: {group.task_id} was not asked for it" for path in by_pod]
+    return check
+
+
+def _parse(result: Path) -> dict[bytes, str]:
+    try:
+        content = result.read_bytes()
+    except FileNotFoundError:
+        return {}  # its task has not succeeded; each of its files counts as a difference
+    lines = [line for line in content.split(b"\0") if line]
+    return {path: digest.decode("ascii", "replace") for digest, _, path in (line.partition(b"  ") for line in lines)}
