@@ -106,7 +106,6 @@ class Watch:
             "no generation is open while watching": not self._replacing or self._stands_at() is not WatchState.LISTED,
             "waiting has an end": self.state is not WatchState.BACKING_OFF or self._wake is not None,
             "an open watch has a limit": self.state is not WatchState.WATCHING or self._wake is not None,
-            "synced means a version": not self.synced or self.version is not None,
         }
         for rule, holds in rules.items():
             if not holds:
@@ -204,6 +203,7 @@ class Watch:
             # The server's history was replaced, for instance from a backup. The sweep above has told what vanished;
             # the rows that stay carry versions from the lost future, beside which every event would look stale.
             self._out.append(wt.ForgetRows())
+            self.counters["rewound"] += 1
             self._relists.schedule("rewound", now)
 
     # ---- watching

@@ -108,13 +108,12 @@ class WatchOpened:
 class Received:
     """One network read was applied to the table.
 
-    events: whole events in it, bookmarks and unchanged rows included. version: the highest version after which the
-    stream may be resumed, 0 if the read tells none; initial events never count. undecodable: skipped objects.
-    versionless: objects without a version. end_version: version of the initial-events-end bookmark, 0 if it was not
-    in this read. error: the fault of an ERROR event, after which nothing follows.
+    version: the highest version of its events and bookmarks, of those behind the initial-events-end bookmark if that
+    was in this read; 0 if there were none. undecodable: skipped objects. versionless: objects without a version.
+    end_version: version of the initial-events-end bookmark, 0 if it was not in this read. error: the fault of an
+    ERROR event, after which nothing follows.
     """
 
-    events: int
     version: int = 0
     undecodable: int = 0
     versionless: int = 0
