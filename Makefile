@@ -1,0 +1,106 @@
+# Needs Python 3.11 or newer (PYTHON=... to choose one), a C compiler and make. Everything else goes into .venv.
+#
+# .venv holds the wheel as a user would install it (test, demo, lint); .venv-dev an editable install (dev, bench).
+# Stamp files under both make a second run quick.
+
+SHELL := /bin/sh
+VENV ?= .venv
+DEV_VENV ?= .venv-dev
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+BENCH_ARGS ?=
+
+SOURCES := $(shell find executor _fast -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.h') \
+	pyproject.toml setup.py MANIFEST.in
+PIP := bin/python -m pip --disable-pip-version-check --no-input
+
+.PHONY: help test demo dev lint asan bench dist clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make test    build sdist and wheel, install the wheel into $(VENV), run the tests against it'
+	@echo '             (PYTEST_ARGS="-k watch" for a part of them)'
+	@echo 'make demo    install into $(VENV) and run a real job on a cluster inside this machine'
+	@echo 'make dev     editable install with test, bench and lint tools in $(DEV_VENV)'
+	@echo 'make lint    ruff, and mypy on the installed package'
+	@echo 'make asan    the compiled core under AddressSanitizer (gcc or clang with libasan)'
+	@echo 'make bench   the benchmarks (bench/README.md)'
+	@echo 'make dist    sdist and wheel in dist/'
+	@echo 'make clean   remove what these made'
+	@echo 'PYTHON=/path/to/python3 chooses the interpreter; it must be 3.11 or newer.'
+
+# The interpreter and the compiler are checked here once, with words instead of a compiler's log.
+define make_venv
+	@python=$$(PYTHON='$(PYTHON)' sh .ci/find-python) && \
+	cc=$${CC:-$$($$python -c 'import sysconfig; print((sysconfig.get_config_var("CC") or "cc").split()[0])')} && \
+	{ command -v $$cc >/dev/null || { \
+	    echo "No C compiler: '$$cc' was not found. Install gcc or clang (build-essential on Debian and Ubuntu)," \
+	        "or name one with CC=..." >&2; exit 1; }; } && \
+	echo "$(1): $$($$python --version) ($$python)" && \
+	$$python -m venv --clear $(1)
+endef
+
+$(VENV)/.created:
+	$(call make_venv,$(VENV))
+	@$(VENV)/$(PIP) install -q build
+	@touch $@
+
+dist/.built: $(VENV)/.created $(SOURCES)
+	@rm -rf dist build
+	@echo 'building the sdist, and the wheel from it'
+	@$(VENV)/bin/python -m build --outdir dist . >dist.log 2>&1 || { cat dist.log; rm -f dist.log; exit 1; }
+	@rm -f dist.log
+	@ls dist/*.tar.gz dist/*.whl
+	@$(VENV)/bin/python .ci/check-dist dist
+	@touch $@
+
+$(VENV)/.installed: dist/.built
+	@$(VENV)/$(PIP) install -q --force-reinstall --no-deps dist/*.whl
+	@$(VENV)/$(PIP) install -q dist/*.whl
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@$(VENV)/$(PIP) install -q "$$(echo dist/*.whl)[test]"
+	@touch $@
+
+$(VENV)/.installed-lint: $(VENV)/.installed
+	@$(VENV)/$(PIP) install -q "$$(echo dist/*.whl)[lint]"
+	@touch $@
+
+# setup.py compiles what changed; the editable install itself follows changed .py files without help.
+$(DEV_VENV)/.installed: $(filter-out %.py,$(SOURCES)) setup.py
+	@if [ ! -x $(DEV_VENV)/bin/python ]; then $(MAKE) --no-print-directory $(DEV_VENV)/.created; fi
+	@$(DEV_VENV)/$(PIP) install -q -e '.[test,bench,lint]'
+	@touch $@
+
+$(DEV_VENV)/.created:
+	$(call make_venv,$(DEV_VENV))
+	@touch $@
+
+test: $(VENV)/.installed-test
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/shard-executor demo $(DEMO_ARGS)
+
+dev: $(DEV_VENV)/.installed
+	@echo '$(DEV_VENV)/bin/python and $(DEV_VENV)/bin/pytest are ready; run `make dev` again after a change in _fast/'
+
+lint: $(VENV)/.installed-lint
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/python -m mypy
+
+asan: $(VENV)/.installed-test
+	PYTHON=$(CURDIR)/$(VENV)/bin/python sh tests/property/run_asan.sh
+
+bench: $(DEV_VENV)/.installed
+	$(DEV_VENV)/bin/python -m bench $(BENCH_ARGS)
+
+dist: dist/.built
+
+clean:
+	rm -rf $(VENV) $(DEV_VENV) .venv-ci dist dist.log build shard_executor.egg-info executor/*.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f _fast/*.c _fast/*.so
+	find executor _fast tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
