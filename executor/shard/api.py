@@ -17,15 +17,16 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 import aiohttp
-import shard_executor
 from multidict import CIMultiDict
+from yarl import URL
+
+import shard_executor
 from shard_executor.core.credentials import Credentials
 from shard_executor.core.faults import Fault, FaultInfo, classify_answer
 from shard_executor.shard.latency import Latency
 from shard_executor.shard.status_body import read_status
 from shard_executor.shard.tls import connection_fingerprint, tls_context
 from shard_executor.shard.transport_faults import TransportFault, transport_fault
-from yarl import URL
 
 __all__ = ["Answer", "Api", "StreamAnswer", "TransportFault", "fault_of"]
 

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from shard_executor.core.backoff import Backoff
 
 

@@ -1,6 +1,7 @@
 """core.faults: which answers of an API server get which name, Retry-After, causes and message."""
 
 import pytest
+
 from shard_executor.core.faults import RETRY_AFTER_LIMIT, TRANSIENT, Fault, classify_answer, classify_status
 
 

@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
+
 import shard_executor.core
 
 CORE = Path(shard_executor.core.__file__).parent
