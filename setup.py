@@ -20,6 +20,8 @@ from setuptools import Extension, setup
 HERE = Path(__file__).resolve().parent
 SANITIZE = os.environ.get("SHARD_EXECUTOR_SANITIZE") == "1"
 TRACE = os.environ.get("SHARD_EXECUTOR_TRACE") == "1"
+# These gather files and metadata; MANIFEST.in names the sources, so nothing has to be translated for them.
+COMPILING = not {"egg_info", "dist_info", "sdist"} & set(sys.argv)
 
 compile_args = ["-O2", "-g0", "-fno-strict-aliasing"]
 link_args: list[str] = []
@@ -50,10 +52,12 @@ with tempfile.TemporaryDirectory() as view:
     Path(package, "_fast").symlink_to(HERE / "_fast", target_is_directory=True)
     setup(
         ext_modules=cythonize(
-            extensions,
+            extensions if COMPILING else [],
             include_path=[view],
             compiler_directives={
                 "language_level": "3",
+                # Rows and spans point into buffers: they are never pickled.
+                "auto_pickle": False,
                 "warn.undeclared": True,
                 "warn.unused": True,
                 "warn.maybe_uninitialized": True,
