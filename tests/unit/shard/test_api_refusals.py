@@ -1,4 +1,4 @@
-"""shard.api.fault_of: Status objects in JSON and protobuf, plain words, pages of proxies, nothing, and halves of each."""
+"""shard.api.fault_of: Status in JSON and protobuf, plain words, pages of proxies, nothing, and halves of each."""
 
 import pytest
 
