@@ -1,7 +1,7 @@
 """Drives core.watch by hand: an injected clock, randomness without chance, and the requests it makes, written short.
 
-A request reads "list" (a streaming list, no version), "list@50" (not older than 50), "page" or "page:TOKEN" (a paged
-list; "whole" without a limit), "watch@50". Delays are the seconds from a WakeAt to now.
+A request reads "list" (a streaming list), "page" or "page:TOKEN" (a paged list; "whole" without a limit), "watch@50".
+Delays are the seconds from a WakeAt to now.
 """
 
 import random

@@ -6,12 +6,11 @@
       └──> LISTING_PAGE (page by page) ──> LISTED ─────────┘       any of them ──> BACKING_OFF ──> where `resume` says
 
 Rules of versions (kubernetes.io, API concepts, "Resource versions"; client-go tools/cache/reflector.go):
-- The first list names no version: it is consistent. A later streaming list asks for a state not older than the last
-  version seen, so that another replica behind the load balancer cannot take us back in time. After "too large
-  resource version" or an expired list the next one names none again.
-- A paged list never names a version. With `limit`, a version would ask for that exact snapshot, which may be
-  compacted, and 0 would ignore `limit` and might be older than what the table holds. Pages bound the memory and the
-  time of one answer; servers that need them (without streaming lists) read them from one consistent snapshot.
+- No list names a version: each is a consistent read of the most recent state. Callers rely on it: a pod whose create
+  was answered before the list began, and which the list does not hold, is gone. "Not older than the last version",
+  which client-go asks for, is cheaper, but a cache that lags would make that inference wrong.
+- With `limit`, a version would ask for that exact snapshot, which may be compacted, and 0 would ignore the limit.
+  Pages bound the memory and the time of one answer, and all of them come from one consistent snapshot.
 - A watch resumes from the list's version, the initial-events-end bookmark, later events and bookmarks, never from
   the initial ADDED events: those are sorted by key and carry the versions of their objects.
 """
@@ -42,8 +41,8 @@ class Watch:
     """One watch: `step` is the only door.
 
     state, version (last version to resume from, None before the first list), synced (a list was completed at least
-    once), health ("ok" or what a person has to mend), counters, last_received (time of the last bytes or None) and
-    streaming_lists (the server has not refused them) are there to be read.
+    once), list_started_at (when the last completed list was begun), health ("ok" or what a person has to mend),
+    counters, last_received (time of the last bytes or None) and streaming_lists (not refused yet) are to be read.
     """
 
     def __init__(self, rng: random.Random, settings: WatchSettings | None = None) -> None:
@@ -59,12 +58,12 @@ class Watch:
         self.health = "ok"
         self.counters: Counter[str] = Counter()
         self.last_received: float | None = None
+        self.list_started_at = 0.0
         self.streaming_lists = limits.streaming_lists
         self._resume = WatchState.EMPTY
         self._wake: float | None = None
         self._page_token = ""
         self._replacing = False
-        self._name_no_version = True  # the next list asks for the most recent state
         self._whole_list = False  # the next paged list comes without a limit
         self._broken_streaming_lists = 0
         self._timeout_seconds = 0
@@ -74,6 +73,7 @@ class Watch:
         self._errors_since: float | None = None
         self._waits_for_credentials = False
         self._listed_at: float | None = None
+        self._list_began = 0.0
         self._relists = Relists(limits)
         self._story: deque[str] = deque(maxlen=STORY_LENGTH)
         self._out: list[wt.Action] = []
@@ -156,12 +156,13 @@ class Watch:
 
     def _list(self, now: float) -> None:
         self._relists.begun()
+        self._list_began = now
         self._replacing = True
         self._out.append(wt.BeginReplace())
         self.counters["lists"] += 1
         if self.streaming_lists and self._broken_streaming_lists < _STREAMING_ATTEMPTS:
             self.state = WatchState.INITIAL_WATCH
-            self._open(None if self._name_no_version else self.version)
+            self._open(None)
         else:
             self._page_token = ""
             self._fetch_page()
@@ -193,8 +194,9 @@ class Watch:
         self.version = version
         self.synced = True
         self._listed_at = now
+        self.list_started_at = self._list_began
         self._replacing = False
-        self._name_no_version = self._whole_list = False
+        self._whole_list = False
         self._broken_streaming_lists = 0
         self._errors_since = None
         self._silent_watches = 0
@@ -337,10 +339,9 @@ class Watch:
             self._list(now)
             return
         delay = self._delay(policy, info, now)
-        if policy in (Policy.RELIST, Policy.RELIST_FRESH, Policy.RELIST_WHOLE):
+        if policy in (Policy.RELIST, Policy.RELIST_WHOLE):
             self.counters[f"relist:{info.fault}"] += 1
             self._errors_since = None
-            self._name_no_version |= policy is not Policy.RELIST
             self._whole_list |= policy is Policy.RELIST_WHOLE
             self._abort()
             resume = WatchState.EMPTY

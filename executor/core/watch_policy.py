@@ -19,8 +19,7 @@ class Policy(StrEnum):
     REOPEN = "reopen"  # a watch that had worked: open it again at once, from the last version; else RETRY
     PATIENT = "patient"  # RETRY until the patience for server errors ends, then RELIST
     RELIST = "relist"  # backoff, then a list; what vanished comes out of the sweep
-    RELIST_FRESH = "relist-fresh"  # RELIST with the version unset once, which asks for the most recent state
-    RELIST_WHOLE = "relist-whole"  # RELIST_FRESH without pages: this list takes longer than its tokens live
+    RELIST_WHOLE = "relist-whole"  # RELIST without pages: this list takes longer than its tokens live
     FALL_BACK = "fall-back"  # no streaming lists on this server: page through a list at once, and remember
     CREDENTIALS = "credentials"  # ask for fresh credentials, long backoff, then RETRY
     LONG = "long"  # somebody has to mend something: long backoff, shown in health, then RETRY
@@ -36,9 +35,9 @@ _P = Policy
 
 _ROWS: dict[Fault, tuple[Policy, Policy, Policy, Policy]] = {
     # fault                     a page             a streaming list   opening a watch    an open watch
-    Fault.EXPIRED:              (_P.RELIST_WHOLE,  _P.RELIST_FRESH,   _P.RELIST,         _P.RELIST),
+    Fault.EXPIRED:              (_P.RELIST_WHOLE,  _P.RELIST,         _P.RELIST,         _P.RELIST),
     Fault.THROTTLED:            (_P.RETRY,         _P.RETRY,          _P.RETRY,          _P.RETRY),
-    Fault.TOO_LARGE_VERSION:    (_P.RELIST_FRESH,  _P.RELIST_FRESH,   _P.RELIST_FRESH,   _P.RELIST_FRESH),
+    Fault.TOO_LARGE_VERSION:    (_P.RELIST,        _P.RELIST,         _P.RELIST,         _P.RELIST),
     Fault.UNAUTHORIZED:         (_P.CREDENTIALS,   _P.CREDENTIALS,    _P.CREDENTIALS,    _P.CREDENTIALS),
     Fault.TLS:                  (_P.CREDENTIALS,   _P.CREDENTIALS,    _P.CREDENTIALS,    _P.RETRY),
     Fault.FORBIDDEN:            (_P.LONG,          _P.LONG,           _P.LONG,           _P.LONG),
@@ -52,7 +51,7 @@ _ROWS: dict[Fault, tuple[Policy, Policy, Policy, Policy]] = {
     Fault.REFUSED:              (_P.RETRY,         _P.RETRY,          _P.RETRY,          _P.RETRY),
     Fault.TIMEOUT:              (_P.RETRY,         _P.RETRY,          _P.RETRY,          _P.RETRY),
     Fault.DISCONNECTED:         (_P.RETRY,         _P.RETRY,          _P.RETRY,          _P.REOPEN),
-    Fault.PROTOCOL:             (_P.RELIST_FRESH,  _P.RETRY,          _P.RETRY,          _P.RELIST),
+    Fault.PROTOCOL:             (_P.RELIST,        _P.RETRY,          _P.RETRY,          _P.RELIST),
     Fault.ALREADY_EXISTS:       (_P.RETRY,         _P.RETRY,          _P.RETRY,          _P.RETRY),
     Fault.CONFLICT:             (_P.RETRY,         _P.RETRY,          _P.RETRY,          _P.RETRY),
     Fault.UNKNOWN:              (_P.RETRY,         _P.RETRY,          _P.PATIENT,        _P.PATIENT),

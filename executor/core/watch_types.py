@@ -186,7 +186,7 @@ class ListPage:
 
 @dataclass(frozen=True, slots=True)
 class OpenWatch:
-    """Open a stream. version: where to resume, None for the most recent; initial: as a streaming list."""
+    """Open a stream. version: where to resume, None with initial, which asks for a streaming list."""
 
     version: int | None
     initial: bool

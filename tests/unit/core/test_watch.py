@@ -56,10 +56,14 @@ def test_paged_list_asks_for_no_version_and_watches_from_the_lists_version():
     assert script.opened().watch.state is wt.WatchState.WATCHING
 
 
-def test_a_later_streaming_list_asks_for_nothing_older_than_the_last_version():
-    script = watching(50).received(version=66)
-    script.give(wt.RelistRequested("test"))
-    assert script.take() == ["list@66"]
+def test_every_list_is_consistent_and_tells_when_it_began():
+    script = listing().after(3).opened().received(end_version=50)
+    assert script.watch.list_started_at == 1000.0
+    script.after(10).received(version=66).give(wt.RelistRequested("test"))
+    assert script.take() == ["list"]  # without a version
+    assert script.watch.list_started_at == 1000.0
+    script.after(3).opened().received(end_version=70)
+    assert script.watch.list_started_at == 1013.0
 
 
 def test_watch_timeouts_are_spread_over_240_to_300_seconds():
@@ -107,7 +111,7 @@ def test_a_requested_relist_waits_for_its_spacing_and_closes_the_stream():
     script.give(wt.RelistRequested("again"))
     script.wait()
     assert script.kinds() == ["CloseStream", "BeginReplace", "OpenWatch"]
-    assert script.take() == ["list@50"]
+    assert script.take() == ["list"]
     assert script.watch.counters["relist:doubt"] == 1
     assert script.watch.counters["relist:again"] == 0
 
@@ -135,7 +139,7 @@ def test_an_undecodable_object_is_skipped_and_a_relist_follows_at_a_bounded_rate
     assert script.watch.state is wt.WatchState.WATCHING
     assert script.delay() == 5.0
     script.wait()
-    assert script.take() == ["list@60"]
+    assert script.take() == ["list"]
     # The same object again, in the list that it caused: not before five minutes.
     script.opened().received(undecodable=1, end_version=61)
     relists = 0
@@ -164,7 +168,7 @@ def test_a_history_that_went_back_is_forgotten_and_listed_again():
     assert script.opened().received(end_version=40).kinds() == ["CommitReplace", "ForgetRows"]
     assert script.watch.version == 40
     script.give(wt.Tick())
-    assert script.take() == ["list@40"]
+    assert script.take() == ["list"]
     assert script.opened().received(end_version=41).kinds() == ["CommitReplace"]
     assert script.watch.counters["rewound"] == 1
 
@@ -177,7 +181,7 @@ def test_three_silent_watches_cause_a_list():
             script.opened()
     assert script.take() == ["watch@60", "watch@60", "watch@60"]
     script.wait()
-    assert script.take() == ["list@60"]
+    assert script.take() == ["list"]
     assert script.watch.counters["relist:silent"] == 1
 
 
