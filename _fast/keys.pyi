@@ -1,0 +1,6 @@
+"""Task keys to bins."""
+
+BINS: int
+
+def fnv1a64(data: bytes) -> int: ...
+def bin_of(*fields: str) -> int: ...
