@@ -26,7 +26,9 @@ Exit codes: 0 all hashes agree, 1 something differs or a pod failed, 2 it could 
 
 @click.command("demo", epilog=EPILOG)
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--group", type=click.IntRange(min=1), help="Files in a pod.  [default: so that there are about 200 pods]")
+@click.option(
+    "--group", type=click.IntRange(min=1), help="Files in a pod.  [default: so that there are about 200 pods]"
+)
 @click.option("--parallelism", type=click.IntRange(min=1), default=40, show_default=True, help="Pods alive at a time.")
 @click.option("--shards", type=click.IntRange(1, 256), default=2, show_default=True, help="Shard processes.")
 @click.option(
@@ -86,7 +88,9 @@ def command(
     return 0 if good else (code or 1)
 
 
-def _run(groups: list[Group], work: Path, parallelism: int, shards: int, progress: str) -> tuple[Outcome, int, list[str]]:
+def _run(
+    groups: list[Group], work: Path, parallelism: int, shards: int, progress: str
+) -> tuple[Outcome, int, list[str]]:
     """Runs the job on a fresh cluster; returns its outcome, exit code and the pods that are still there."""
     from shard_executor.cli.hashing import task_of
     from shard_executor.cli.local_cluster import local_cluster, pods_on
@@ -144,8 +148,8 @@ def _words(outcome: Outcome, check: Check, report: dict[str, Any]) -> str:
         lines.append(f"  pods left on the cluster: {', '.join(report['pods_left'][:10])}")
     same = check.compared - len(check.differences)
     lines.append(
-        f"{'verified' if report['verified'] else 'NOT VERIFIED'}: {same} of {check.compared} hashes from pods equal "
-        f"those computed directly ({check.size / 1e6:.1f} MB), {report['succeeded']} of {report['pods']} pods succeeded, "
+        f"{'verified' if report['verified'] else 'NOT VERIFIED'}: {same} of {check.compared} hashes from pods equal those "
+        f"computed directly ({check.size / 1e6:.1f} MB), {report['succeeded']} of {report['pods']} pods succeeded, "
         f"{len(report['pods_left'])} pods left on the cluster"
     )
     return "\n".join(lines)
