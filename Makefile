@@ -8,6 +8,7 @@ VENV ?= .venv
 DEV_VENV ?= .venv-dev
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+BENCH ?= $(wildcard bench/micro_*.py bench/e2e.py)
 BENCH_ARGS ?=
 
 SOURCES := $(shell find executor _fast -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.h') \
@@ -24,7 +25,7 @@ help:
 	@echo 'make dev     editable install with test, bench and lint tools in $(DEV_VENV)'
 	@echo 'make lint    ruff, and mypy on the installed package'
 	@echo 'make asan    the compiled core under AddressSanitizer (gcc or clang with libasan)'
-	@echo 'make bench   the benchmarks (bench/README.md)'
+	@echo 'make bench   the benchmarks, one after the other (BENCH=bench/e2e.py for one, BENCH_ARGS=...)'
 	@echo 'make dist    sdist and wheel in dist/'
 	@echo 'make clean   remove what these made'
 	@echo 'PYTHON=/path/to/python3 chooses the interpreter; it must be 3.11 or newer.'
@@ -95,7 +96,7 @@ asan: $(VENV)/.installed-test
 	PYTHON=$(CURDIR)/$(VENV)/bin/python sh tests/property/run_asan.sh
 
 bench: $(DEV_VENV)/.installed
-	$(DEV_VENV)/bin/python -m bench $(BENCH_ARGS)
+	@set -e; for script in $(BENCH); do echo "== $$script"; $(DEV_VENV)/bin/python $$script $(BENCH_ARGS); done
 
 dist: dist/.built
 
