@@ -6,6 +6,7 @@ import asyncio
 import ssl
 
 import aiohttp
+
 from shard_executor.core.faults import Fault, FaultInfo
 
 # How far to follow __cause__ and __context__ for an ssl error that aiohttp wrapped.
