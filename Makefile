@@ -104,4 +104,4 @@ clean:
 	rm -rf $(VENV) $(DEV_VENV) .venv-ci dist dist.log build shard_executor.egg-info executor/*.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f _fast/*.c _fast/*.so
-	find executor _fast tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(wildcard executor _fast tests bench) -name __pycache__ -type d -prune -exec rm -rf {} +
