@@ -7,6 +7,7 @@ other end of the channel open, so the parent is watched by pidfd too. Pods are l
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -61,10 +62,22 @@ class Channel:
             self._loop.remove_writer(self._sock)
 
 
+class ChannelLog(logging.Handler):
+    """Sends this process's warnings and errors to the parent, whose log is the one that is read."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(logging.WARNING)
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._channel.send([msg.LOG, record.levelname.lower(), self.format(record)])
+
+
 async def serve(sock: socket.socket, parent_pid: int) -> int:
     """Runs the shard until it is told to stop or orphaned; returns the exit code."""
     loop = asyncio.get_running_loop()
     channel = Channel(sock, loop)
+    logging.getLogger().addHandler(ChannelLog(channel))
     reader = msg.FrameReader()
     orphaned = asyncio.Event()
     over: asyncio.Future[int] = loop.create_future()

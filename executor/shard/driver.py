@@ -12,6 +12,7 @@ import resource
 import time
 import traceback
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import psutil
@@ -24,12 +25,13 @@ from shard_executor.core.failures import judge
 from shard_executor.core.lifecycle import InvalidTransition, TaskState
 from shard_executor.core.shard_base import ShardPolicy
 from shard_executor.core.shard_state import ShardState
+from shard_executor.core.watch_types import WatchSettings, start_delay
 from shard_executor.core.window import CreateWindow
 from shard_executor.pods.names import pod_name
 from shard_executor.shard.api import Api, TransportFault
 from shard_executor.shard.pod_requests import PodRequests
 from shard_executor.shard.settings import ShardSettings
-from shard_executor.shard.watcher import Watcher, WatchSettings
+from shard_executor.shard.watcher import Watcher
 from shard_executor.supervisor import messages as msg
 
 _ADDED, _MODIFIED, _DELETED, _GONE = range(4)
@@ -74,7 +76,8 @@ class Shard:
             on_changes=self._on_changes,
             on_synced=self._on_synced,
             rng=self._rng,
-            settings=WatchSettings(**settings.watch),
+            settings=WatchSettings(**{"start_delay": start_delay(settings.shard), **settings.watch}),
+            on_unauthorized=partial(self._send, [msg.NEED_CREDENTIALS]),
         )
         self._bodies: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -160,6 +163,8 @@ class Shard:
             self.api.replace_credentials(Credentials.from_json(record))
         except TransportFault as fault:
             self._send([msg.LOG, "error", f"the new credentials cannot be used: {fault.info.message}"])
+        else:
+            self._watcher.credentials_replaced()
 
     # ---- the state's door
 
@@ -272,7 +277,13 @@ class Shard:
             "window": int(self.state.window.size),
             "parked": self.state.gates.parked(),
             "outcomes": dict(self.state.outcomes),
-            "watch": self._watcher.figures(),
+            "watch": {
+                "state": self._watcher.state,
+                "health": self._watcher.health,
+                "synced": self._watcher.synced,
+                "silent_seconds": self._clock() - self._watcher.last_event_at if self._watcher.last_event_at else None,
+                **self._watcher.counters,
+            },
             "table": self.table.stats(),
             "calls": {f"{verb} {code}": count for (verb, code), count in self.api.calls.items()},
         }

@@ -1,0 +1,184 @@
+"""The engine with its real processes on a development cluster: every task ends once, nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from engine import alive, outcome, pods, running, states, until
+from shard_executor.devcluster.process import DevClusterProcess
+from shard_executor.supervisor import ConfigError, Supervisor, SupervisorConfig, SupervisorError
+from shard_executor.supervisor.credentials import CredentialError, CredentialSource
+
+
+def test_tasks_run_as_pods_and_leave_nothing(simulated: DevClusterProcess) -> None:
+    with running(simulated) as run:
+        run.submit(*(f"t{n}" for n in range(100)))
+        reports = run.finish()
+    assert states(reports) == {"succeeded": 100}
+    assert pods(simulated) == []
+    report = reports["t0"]
+    assert report.pod.startswith("t0-")
+    assert report.exit_code == 0
+    assert report.times.keys() >= {"submitted", "created", "started", "finished", "reported"}
+    assert {r.state for r in run.progress if r.ticket == "t0"} >= {"pending", "running"}
+
+
+@pytest.mark.parametrize("victims", [1, 3])
+def test_a_killed_shard_is_replaced_and_loses_and_repeats_nothing(simulated: DevClusterProcess, victims: int) -> None:
+    with running(simulated, shards=3) as run:
+        run.submit(*(f"t{n}" for n in range(400)))
+        for ends in (20, 150):
+            run.ended(ends)
+            for pid in run.shard_pids()[:victims]:
+                os.kill(pid, signal.SIGKILL)
+        reports = run.finish()
+        assert sum(shard.restarts for shard in run.supervisor.stats()) >= victims
+    assert states(reports) == {"succeeded": 400}
+    assert pods(simulated) == []
+    created = simulated.stats()["pods_created"]
+    assert created == 400, "a pod was created twice"
+
+
+def test_a_stopped_shard_is_noticed_by_its_silence(simulated: DevClusterProcess) -> None:
+    with running(simulated, beat_interval=0.2, beat_timeout=2.0) as run:
+        run.submit(*(f"t{n}" for n in range(50)))
+        run.ended(5)
+        os.kill(run.shard_pids()[0], signal.SIGSTOP)
+        reports = run.finish()
+        assert sum(shard.restarts for shard in run.supervisor.stats()) == 1
+    assert states(reports) == {"succeeded": 50}
+
+
+def test_no_pod_is_deleted_before_its_result_is_acknowledged(simulated: DevClusterProcess) -> None:
+    with running(simulated) as run:
+        run.acknowledging = False
+        run.submit(*(f"t{n}" for n in range(10)))
+        run.ended(10)
+        os.kill(run.shard_pids()[0], signal.SIGKILL)
+        until(lambda: len(run.shard_pids()) == 2, "the shard is started again")
+        assert len(pods(simulated)) == 10
+        for ticket in run.ends:
+            run.supervisor.acknowledge(ticket)
+        run.finish()
+    assert pods(simulated) == []
+
+
+def test_kept_pods_are_marked_as_done(simulated: DevClusterProcess) -> None:
+    with running(simulated, delete_failed_pods=False) as run:
+        run.submit("good")
+        run.submit("bad", annotations=outcome("fail", exit_code="7"))
+        reports = run.finish()
+    assert reports["bad"].exit_code == 7
+    (left,) = pods(simulated)
+    assert left["metadata"]["name"] == reports["bad"].pod
+    assert left["metadata"]["labels"]["airflow_executor_done"] == "True"
+
+
+def test_parallelism_bounds_the_pods_alive(simulated: DevClusterProcess) -> None:
+    with running(simulated, parallelism=7) as run:
+        run.submit(*(f"t{n}" for n in range(40)))
+        most = 0
+        while not run.supervisor.idle():
+            run.supervisor.wait(0.05)
+            unfinished = [p for p in pods(simulated) if p["status"]["phase"] in ("Pending", "Running")]
+            most = max(most, len(unfinished))
+            run.collect()
+        run.finish()
+    assert 1 <= most <= 7
+
+
+def test_revoked_tasks_end_as_revoked_and_their_pods_go(real: DevClusterProcess) -> None:
+    with running(real, parallelism=2) as run:
+        run.submit("a", "b", "c", command=["sleep", "600"])
+        until(lambda: len([p for p in pods(real) if p["status"].get("phase") == "Running"]) == 2, "two pods running")
+        for ticket in "abc":
+            run.supervisor.revoke(ticket)
+        reports = run.finish()
+    assert states(reports) == {"revoked": 3}
+    assert pods(real) == []
+
+
+def test_a_failed_task_brings_its_exit_code_and_its_last_words(real: DevClusterProcess) -> None:
+    with running(real) as run:
+        run.submit("bad", command=["sh", "-c", "for n in 1 2 3; do echo line $n; done; echo oops >&2; exit 3"])
+        run.submit("missing", command=["/no/such/command"])
+        reports = run.finish()
+    bad = reports["bad"]
+    assert (bad.state, bad.failure_class, bad.exit_code) == ("failed", "container-error", 3)
+    assert bad.log_tail is not None
+    assert bad.log_tail.splitlines()[-2:] == ["line 3", "oops"]
+    assert reports["missing"].failure_class == "start-error"
+    assert reports["missing"].message is not None
+    assert "/no/such/command" in reports["missing"].message
+
+
+def test_when_the_parent_is_killed_the_shards_end_and_the_pods_stay(real: DevClusterProcess) -> None:
+    script = textwrap.dedent(
+        """
+        import sys, time
+        sys.path.insert(0, sys.argv[2])
+        from types import SimpleNamespace
+        from engine import Run
+        run = Run(SimpleNamespace(kubeconfig=sys.argv[1]))
+        run.supervisor.start()
+        run.submit("a", "b", "c", command=["sleep", "600"])
+        while True:
+            run.supervisor.wait(0.2)
+            run.collect()
+            if len({r.ticket for r in run.progress if r.state == "running"}) == 3:
+                print(*run.shard_pids(), flush=True)
+                time.sleep(600)
+        """
+    )
+    tests = os.path.dirname(os.path.dirname(__file__))
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, str(real.kubeconfig), tests], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert parent.stdout is not None
+        shards = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(shards) == 2
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+    until(lambda: not any(alive(pid) for pid in shards), "the shards have ended", 10.0)
+    assert [pod["status"]["phase"] for pod in pods(real)] == ["Running"] * 3
+
+
+def test_the_end_of_a_supervisor_leaves_pods_as_they_are(real: DevClusterProcess) -> None:
+    with running(real) as run:
+        run.submit("a", command=["sleep", "600"])
+        until(lambda: [p for p in pods(real) if p["status"].get("phase") == "Running"], "the pod runs")
+    assert len(pods(real)) == 1
+
+
+def test_a_supervisor_starts_once_and_takes_nothing_before_or_after(simulated: DevClusterProcess) -> None:
+    with running(simulated) as run, pytest.raises(SupervisorError, match="started before"):
+        run.supervisor.start()
+    with pytest.raises(SupervisorError, match="not ended"):
+        run.submit("late")
+
+
+def test_without_credentials_nothing_is_started(tmp_path: object) -> None:
+    missing = CredentialSource(kubeconfig=f"{tmp_path}/no-such-file")
+    supervisor = Supervisor(SupervisorConfig(instance="x", owner="x", namespace="default", credentials=missing))
+    with pytest.raises(CredentialError, match="no-such-file"):
+        supervisor.start()
+    supervisor.end()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("instance", "no spaces"), ("namespace", "Upper"), ("shards", 0), ("parallelism", 0), ("log_tail_lines", -1)],
+)
+def test_a_wrong_setting_is_refused_by_name(field: str, value: object) -> None:
+    values = {"instance": "x", "owner": "x", "namespace": "default", "credentials": CredentialSource()}
+    with pytest.raises(ConfigError, match=field):
+        SupervisorConfig(**{**values, field: value})  # type: ignore[arg-type]
