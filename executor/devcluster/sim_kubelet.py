@@ -175,7 +175,8 @@ class SimKubelet:
     def recover_node(self, node: str) -> None:
         """Reconnects a node: what has waited happens now."""
         for step, life in self._lost.pop(node, []):
-            step(life)
+            if not life.over:
+                step(life)
 
     def stats(self) -> dict[str, int]:
         """Counts: pods known, waiting for a node, on nodes, timers, finished."""
