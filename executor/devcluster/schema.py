@@ -32,11 +32,15 @@ class Field:
 
 @dataclass(slots=True)
 class Message:
-    """A message: its own fields by protobuf number, and all of its JSON fields, inlined ones included, by name."""
+    """A message: its own fields by protobuf number, and all of its JSON fields, inlined ones included, by name.
+
+    `ranks` is each JSON field's place in the encoding.
+    """
 
     name: str
     fields: list[Field] = field(default_factory=list)
     by_name: dict[str, Field] = field(default_factory=dict)
+    ranks: dict[str, int] = field(default_factory=dict)
 
 
 def _parse(tables: str) -> dict[str, Message]:
@@ -53,6 +57,7 @@ def _parse(tables: str) -> dict[str, Message]:
         for entry in fields:
             for shown in messages[entry.type].fields if entry.inline else [entry]:
                 messages[name].by_name[shown.name] = shown
+        messages[name].ranks = {known: place for place, known in enumerate(messages[name].by_name)}
     return messages
 
 
@@ -180,4 +185,30 @@ def _json_type(value: Any) -> str:
         return "bool"
     if isinstance(value, int | float):
         return "number"
-    return {dict: "object", list: "array", str: "string"}.get(type(value), "null")
+    if isinstance(value, dict):
+        return "object"
+    if isinstance(value, list):
+        return "array"
+    return "string" if isinstance(value, str) else "null"
+
+
+def in_order(obj: Obj) -> Obj:
+    """The object with the spec's fields in the order of the JSON encoding, at every depth."""
+    message = MESSAGES.get(obj["kind"])
+    if message is None or "spec" not in obj:
+        return obj
+    return {**obj, "spec": _ordered(MESSAGES[message.by_name["spec"].type], obj["spec"])}
+
+
+def _ordered(message: Message, value: Obj) -> Obj:
+    result: Obj = {}
+    ranks = message.ranks
+    for name, item in sorted(value.items(), key=lambda pair: ranks.get(pair[0], len(ranks))):
+        known = message.by_name[name]
+        if known.type in SCALARS:
+            result[name] = dict(sorted(item.items())) if known.mapped else item
+        elif known.many:
+            result[name] = [_ordered(MESSAGES[known.type], entry) for entry in item]
+        else:
+            result[name] = _ordered(MESSAGES[known.type], item)
+    return result
