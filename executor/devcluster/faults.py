@@ -161,17 +161,13 @@ class Faults:
         return response
 
     @contextmanager
-    def watching(self, request: web.Request, watch: OpenWatch) -> Iterator[None]:
-        """Makes a watch known for as long as it is open."""
+    def watching(self, request: web.Request, watch: OpenWatch) -> Iterator[web.StreamResponse]:
+        """Makes a watch known for as long as it is open; gives the unprepared answer that its events go to."""
         self._watches[watch] = request
         try:
-            yield
+            yield _WatchResponse(self, request)
         finally:
             del self._watches[watch]
-
-    def watch_response(self, request: web.Request) -> web.StreamResponse:
-        """An unprepared answer for a watch, whose writes go through the rules."""
-        return _WatchResponse(self, request)
 
     def cut_watches(self, mode: str, path: str | None = None, count: int | None = None) -> int:
         """Ends open watches; returns how many.
