@@ -71,7 +71,6 @@ class Watcher:
         self._source: _Source = _rest
         self._stream: StreamAnswer | None = None
         self._wake: float | None = None
-        self.list_started_at = 0.0  # the clock's time at which the list under way, or the last one, was asked for
         self._inbox: deque[wt.Event] = deque()
         self._scope: asyncio.Timeout | None = None
         self._in_request = False
@@ -169,7 +168,6 @@ class Watcher:
                 case wt.CloseStream():
                     self._close_stream()
                 case wt.BeginReplace():
-                    self.list_started_at = self._clock()
                     self._table.begin_replace()
                 case wt.AbortReplace():
                     self._table.abort_replace()
