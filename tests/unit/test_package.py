@@ -25,9 +25,9 @@ def fast_folder() -> Path:
     return Path(next(iter(found.submodule_search_locations)))
 
 
-def python(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def python(code: str, *options: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [sys.executable, *options, "-W", "error", "-c", code],
         env={**os.environ, **environ},
         capture_output=True,
         text=True,
@@ -79,7 +79,8 @@ def test_a_missing_build_says_how_to_build(tmp_path: Path) -> None:
     copy = tmp_path / "shard_executor"
     shutil.copytree(PACKAGE, copy, ignore=compiled)
     shutil.copytree(fast_folder(), copy / "_fast", ignore=compiled, dirs_exist_ok=True)
-    done = python("import shard_executor._fast.table", PYTHONPATH=str(tmp_path))
+    # Without site, so that the finder of an editable install does not fill the gap.
+    done = python("import shard_executor._fast.table", "-S", PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert "ImportError" in done.stderr
