@@ -15,9 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-from shard_executor._fast.views import ContainerView, PodStatusView
-
-PHASE_UNKNOWN, PHASE_PENDING, PHASE_RUNNING, PHASE_SUCCEEDED, PHASE_FAILED = range(5)
+from shard_executor._fast.views import (
+    PHASE_FAILED,
+    PHASE_RUNNING,
+    PHASE_SUCCEEDED,
+    ContainerView,
+    PodStatusView,
+)
 
 
 class Stage(IntEnum):

@@ -28,7 +28,8 @@ class ShardState(Watching):
         Raises:
             InvalidTransition: the event makes no sense in its ticket's state.
         """
-        self._out = out = []
+        out: list[act.Action] = []
+        self._out = out
         _DOORS[type(event)](self, event, now)
         self._run_timers(now)
         self._launch(now)

@@ -29,8 +29,7 @@ from shard_executor.core.watch_policy import BREAKS_STREAMING, POLICY, Policy
 from shard_executor.core.watch_types import WatchError, WatchSettings, WatchState
 
 STORY_LENGTH = 64
-# After this many streaming lists in a row that began and did not come to their end, one list is paged.
-_STREAMING_ATTEMPTS = 2
+_STREAMING_ATTEMPTS = 2  # after so many broken streaming lists in a row, one list is paged
 # So many watches in a row without a byte cause a list: after a restored backup our version may lie in the server's
 # future, where a watch stays silent for ever.
 _SILENT_WATCHES = 3
@@ -74,6 +73,7 @@ class Watch:
         self._waits_for_credentials = False
         self._listed_at: float | None = None
         self._list_began = 0.0
+        self._list_is_whole = True  # nothing in the list under way was undecodable
         self._relists = Relists(limits)
         self._story: deque[str] = deque(maxlen=STORY_LENGTH)
         self._out: list[wt.Action] = []
@@ -100,16 +100,15 @@ class Watch:
 
     def validate(self) -> None:
         """Raise WatchError if the fields contradict each other; for tests."""
+        stands_at = self._stands_at()
         rules = {
-            "a watch has a version": self._stands_at() is not WatchState.LISTED or self.version is not None,
-            "a generation is open while paging": self._stands_at() is not WatchState.LISTING_PAGE or self._replacing,
-            "no generation is open while watching": not self._replacing or self._stands_at() is not WatchState.LISTED,
-            "waiting has an end": self.state is not WatchState.BACKING_OFF or self._wake is not None,
-            "an open watch has a limit": self.state is not WatchState.WATCHING or self._wake is not None,
+            "a watch has a version": stands_at is not WatchState.LISTED or self.version is not None,
+            "a generation is open while paging": stands_at is not WatchState.LISTING_PAGE or self._replacing,
+            "no generation is open while watching": stands_at is not WatchState.LISTED or not self._replacing,
+            "waiting ends": self._wake is not None or self.state not in (WatchState.BACKING_OFF, WatchState.WATCHING),
         }
-        for rule, holds in rules.items():
-            if not holds:
-                raise WatchError(f"broken rule: {rule}", self.story())
+        for rule in (rule for rule, holds in rules.items() if not holds):
+            raise WatchError(f"broken rule: {rule}", self.story())
 
     # ---- events anywhere
 
@@ -157,6 +156,7 @@ class Watch:
     def _list(self, now: float) -> None:
         self._relists.begun()
         self._list_began = now
+        self._list_is_whole = True
         self._replacing = True
         self._out.append(wt.BeginReplace())
         self.counters["lists"] += 1
@@ -190,17 +190,22 @@ class Watch:
             self._watch(now)
 
     def _commit(self, version: int, now: float) -> None:
+        if self.synced and not self._list_is_whole:
+            # The skipped object may be any row's: a sweep would report a living pod as gone.
+            self.counters["unswept"] += 1
+            self._out.append(wt.AbortReplace())
+        else:
+            self.list_started_at = self._list_began
+            self._out.append(wt.CommitReplace())
         rewound = self.version is not None and version < self.version
         self.version = version
         self.synced = True
         self._listed_at = now
-        self.list_started_at = self._list_began
         self._replacing = False
         self._whole_list = False
         self._broken_streaming_lists = 0
         self._errors_since = None
         self._silent_watches = 0
-        self._out.append(wt.CommitReplace())
         if rewound:
             # The server's history was replaced, for instance from a backup. The sweep above has told what vanished;
             # the rows that stay carry versions from the lost future, beside which every event would look stale.
@@ -233,6 +238,7 @@ class Watch:
     def _on_received(self, event: wt.Received, now: float) -> None:
         self.last_received = now
         self._silent_watches = 0
+        self._count_undecodable(event.undecodable, now)
         if event.end_version and self.state is WatchState.INITIAL_WATCH:
             self._commit(event.end_version, now)
             self.state = WatchState.WATCHING
@@ -242,7 +248,6 @@ class Watch:
             self.version = event.version
             self._progress = True
             self._errors_since = None
-        self._count_undecodable(event.undecodable, now)
         if event.versionless:
             self._fault(FaultInfo(Fault.PROTOCOL, message="an object without a resourceVersion"), now)
         elif event.error is not None:
@@ -371,6 +376,7 @@ class Watch:
     def _count_undecodable(self, count: int, now: float) -> None:
         if count:
             self.counters["undecodable"] += count
+            self._list_is_whole = False
             self._relists.undecodable(now)
 
     def _set_wake(self, at: float | None) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from shard_executor._fast.table import PodChange, PodTable
+from shard_executor._fast import DELETED, GONE, PodChange, PodTable
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev
 from shard_executor.core.credentials import Credentials
@@ -34,7 +34,6 @@ from shard_executor.shard.settings import ShardSettings
 from shard_executor.shard.watcher import Watcher
 from shard_executor.supervisor import messages as msg
 
-_ADDED, _MODIFIED, _DELETED, _GONE = range(4)
 _SYNC_LIMIT = 10.0  # seconds that creates wait for the first list; a server that cannot list may still create
 
 
@@ -181,15 +180,15 @@ class Shard:
     def _on_changes(self, changes: list[PodChange], _now: float) -> None:
         for change in changes:
             kind = change.kind
-            if kind <= _MODIFIED:
+            if kind == GONE:
+                self._apply(ev.PodEnded(change.namespace, change.name, change.uid, None))
+            elif kind != DELETED:
                 verdict = judge(change.phase, change.deleting, change.status())
                 self._apply(ev.PodSeen(change.namespace, change.name, change.uid, change.deleting, verdict))
-            elif kind == _GONE:
-                self._apply(ev.PodEnded(change.namespace, change.name, change.uid, None))
             elif change.deleting:
                 verdict = judge(change.phase, True, change.status(), ended=True)
                 self._apply(ev.PodEnded(change.namespace, change.name, change.uid, verdict))
-            else:
+            else:  # every deletion of a pod writes a deletionTimestamp first: this one only left the selector
                 self._apply(ev.PodLeft(change.namespace, change.name, change.uid))
 
     def _on_synced(self) -> None:

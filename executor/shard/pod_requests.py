@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from shard_executor._fast.table import FORMAT_JSON, PodChange, PodTable
+from shard_executor._fast import FORMAT_JSON, PodChange, PodTable
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev
 from shard_executor.core.failures import judge

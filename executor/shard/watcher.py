@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from urllib.parse import quote
 
@@ -260,7 +260,7 @@ class Watcher:
             return self._failed("watch", _undecodable(error))
         return wt.Received()
 
-    def _hand_on(self, items: list[_Item]) -> wt.Received:
+    def _hand_on(self, items: Sequence[_Item]) -> wt.Received:
         """Give changes to their owner and sum up the rest for the machine."""
         changes: list[PodChange] = []
         version = end_version = undecodable = versionless = 0

@@ -6,15 +6,19 @@ from typing import Any
 
 import pytest
 
-from shard_executor._fast.views import Condition, ContainerView, PodStatusView
-from shard_executor.core.failures import (
-    DISRUPTION_REASONS,
-    PENDING_RULES,
+from shard_executor._fast.views import (
     PHASE_FAILED,
     PHASE_PENDING,
     PHASE_RUNNING,
     PHASE_SUCCEEDED,
     PHASE_UNKNOWN,
+    Condition,
+    ContainerView,
+    PodStatusView,
+)
+from shard_executor.core.failures import (
+    DISRUPTION_REASONS,
+    PENDING_RULES,
     FailureClass,
     Stage,
     judge,

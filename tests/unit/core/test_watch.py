@@ -160,6 +160,26 @@ def test_an_undecodable_object_in_a_page_schedules_a_relist_too():
     assert script.watch.counters["undecodable"] == 2
 
 
+def test_a_list_with_an_undecodable_object_sweeps_nothing():
+    script = watching(50)
+    script.give(wt.RelistRequested("x"))
+    script.opened().received(undecodable=1).received(end_version=60)
+    assert script.kinds() == ["AbortReplace"]
+    assert script.watch.version == 60
+    assert script.watch.list_started_at == 1000.0
+    assert script.wait() == 5.0
+    assert script.take() == ["list", "list"]
+    script.opened().received(undecodable=1, end_version=70)  # in the same read as the end
+    assert script.kinds() == ["AbortReplace"]
+    assert script.watch.counters["unswept"] == 2
+
+
+def test_the_first_list_completes_even_with_an_undecodable_object():
+    script = listing().opened().received(undecodable=1, end_version=60)
+    assert script.kinds() == ["CommitReplace"]
+    assert script.watch.synced
+
+
 def test_a_history_that_went_back_is_forgotten_and_listed_again():
     script = watching(5000)
     script.fail(Fault.TOO_LARGE_VERSION)
