@@ -8,18 +8,18 @@ from shard_executor.core.watch_types import WatchSettings
 class Relists:
     """At most one re-list is due; an earlier wish wins, and any list that begins fulfils the wish."""
 
-    __slots__ = ("_settings", "_undecodable_at", "cause", "due")
+    __slots__ = ("_listed_at", "_settings", "_undecodable_at", "cause", "due")
 
     def __init__(self, settings: WatchSettings) -> None:
         self._settings = settings
+        self._listed_at = float("-inf")
         self._undecodable_at = float("-inf")
         self.due: float | None = None
         self.cause = ""
 
-    def ask(self, cause: str, now: float, listed_at: float | None) -> None:
-        """Ask for a list, `relist_spacing` after the last one ended (listed_at, None if there was none) or now."""
-        earliest = now if listed_at is None else max(now, listed_at + self._settings.relist_spacing)
-        self.schedule(cause, earliest)
+    def ask(self, cause: str, now: float) -> None:
+        """Ask for a list, `relist_spacing` after the last one ended or now."""
+        self.schedule(cause, max(now, self._listed_at + self._settings.relist_spacing))
 
     def undecodable(self, now: float) -> None:
         """An object was skipped; an object that stays undecodable must not make us list without end."""
@@ -42,3 +42,7 @@ class Relists:
     def begun(self) -> None:
         """A list begins; what it finds is newer than every wish so far."""
         self.due = None
+
+    def ended(self, now: float) -> None:
+        """A list was completed."""
+        self._listed_at = now

@@ -34,6 +34,7 @@ _STREAMING_ATTEMPTS = 2  # after so many broken streaming lists in a row, one li
 # future, where a watch stays silent for ever.
 _SILENT_WATCHES = 3
 _STREAMS = (WatchState.INITIAL_WATCH, WatchState.WATCHING)
+_TIMED = (WatchState.BACKING_OFF, WatchState.WATCHING)
 
 
 class Watch:
@@ -47,10 +48,9 @@ class Watch:
     def __init__(self, rng: random.Random, settings: WatchSettings | None = None) -> None:
         self._rng = rng
         self._settings = limits = settings or WatchSettings()
-        self._backoff = Backoff(
-            rng, initial=limits.backoff_initial, ceiling=limits.backoff_ceiling, calm=limits.backoff_calm
-        )
-        self._long = Backoff(rng, initial=limits.long_initial, ceiling=limits.long_ceiling, calm=limits.backoff_calm)
+        calm = limits.backoff_calm
+        self._backoff = Backoff(rng, initial=limits.backoff_initial, ceiling=limits.backoff_ceiling, calm=calm)
+        self._long = Backoff(rng, initial=limits.long_initial, ceiling=limits.long_ceiling, calm=calm)
         self.state = WatchState.EMPTY
         self.version: int | None = None
         self.synced = False
@@ -71,9 +71,8 @@ class Watch:
         self._silent_watches = 0
         self._errors_since: float | None = None
         self._waits_for_credentials = False
-        self._listed_at: float | None = None
         self._list_began = 0.0
-        self._list_is_whole = True  # nothing in the list under way was undecodable
+        self._list_is_readable = True  # nothing in the list under way was undecodable
         self._relists = Relists(limits)
         self._story: deque[str] = deque(maxlen=STORY_LENGTH)
         self._out: list[wt.Action] = []
@@ -105,7 +104,7 @@ class Watch:
             "a watch has a version": stands_at is not WatchState.LISTED or self.version is not None,
             "a generation is open while paging": stands_at is not WatchState.LISTING_PAGE or self._replacing,
             "no generation is open while watching": stands_at is not WatchState.LISTED or not self._replacing,
-            "waiting ends": self._wake is not None or self.state not in (WatchState.BACKING_OFF, WatchState.WATCHING),
+            "what waits has an end": self._wake is not None or self.state not in _TIMED,
         }
         for rule in (rule for rule, holds in rules.items() if not holds):
             raise WatchError(f"broken rule: {rule}", self.story())
@@ -116,7 +115,7 @@ class Watch:
         """States without a limit of their own leave time to the request in flight."""
 
     def _on_relist_requested(self, event: wt.RelistRequested, now: float) -> None:
-        self._relists.ask(event.cause, now, self._listed_at)
+        self._relists.ask(event.cause, now)
         if self.state is WatchState.WATCHING:
             self._streaming_tick(event, now)
 
@@ -151,12 +150,12 @@ class Watch:
         self._resume = resume
         self._set_wake(now + delay)
 
-    # ---- listing
+    # ---- listing and watching
 
     def _list(self, now: float) -> None:
         self._relists.begun()
         self._list_began = now
-        self._list_is_whole = True
+        self._list_is_readable = True
         self._replacing = True
         self._out.append(wt.BeginReplace())
         self.counters["lists"] += 1
@@ -190,30 +189,26 @@ class Watch:
             self._watch(now)
 
     def _commit(self, version: int, now: float) -> None:
-        if self.synced and not self._list_is_whole:
+        rewound = self.version is not None and version < self.version
+        if self.synced and not self._list_is_readable and not rewound:
             # The skipped object may be any row's: a sweep would report a living pod as gone.
             self.counters["unswept"] += 1
             self._out.append(wt.AbortReplace())
         else:
             self.list_started_at = self._list_began
             self._out.append(wt.CommitReplace())
-        rewound = self.version is not None and version < self.version
         self.version = version
         self.synced = True
-        self._listed_at = now
-        self._replacing = False
-        self._whole_list = False
-        self._broken_streaming_lists = 0
+        self._relists.ended(now)
+        self._replacing = self._whole_list = False
+        self._broken_streaming_lists = self._silent_watches = 0
         self._errors_since = None
-        self._silent_watches = 0
         if rewound:
             # The server's history was replaced, for instance from a backup. The sweep above has told what vanished;
             # the rows that stay carry versions from the lost future, beside which every event would look stale.
             self._out.append(wt.ForgetRows())
             self.counters["rewound"] += 1
             self._relists.schedule("rewound", now)
-
-    # ---- watching
 
     def _watch(self, now: float) -> None:
         self.state = WatchState.LISTED
@@ -376,7 +371,7 @@ class Watch:
     def _count_undecodable(self, count: int, now: float) -> None:
         if count:
             self.counters["undecodable"] += count
-            self._list_is_whole = False
+            self._list_is_readable = False
             self._relists.undecodable(now)
 
     def _set_wake(self, at: float | None) -> None:
