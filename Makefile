@@ -15,6 +15,12 @@ SOURCES := $(shell find executor _fast -name '*.py' -o -name '*.pyx' -o -name '*
 	pyproject.toml setup.py MANIFEST.in
 PIP := bin/python -m pip --disable-pip-version-check --no-input
 
+# Another PYTHON= than the environment was made with: make it anew.
+ifneq ($(PYTHON),)
+stale = test -x $(1)/bin/python && test "$$($(PYTHON) -V 2>&1)" != "$$($(1)/bin/python -V)" && rm -f $(1)/.created $(1)/.installed
+ignored := $(foreach venv,$(VENV) $(DEV_VENV),$(shell $(call stale,$(venv))))
+endif
+
 .PHONY: help test demo dev lint asan bench dist clean
 .DELETE_ON_ERROR:
 
@@ -70,7 +76,7 @@ $(VENV)/.installed-lint: $(VENV)/.installed
 
 # setup.py compiles what changed; the editable install itself follows changed .py files without help.
 $(DEV_VENV)/.installed: $(filter-out %.py,$(SOURCES)) setup.py
-	@if [ ! -x $(DEV_VENV)/bin/python ]; then $(MAKE) --no-print-directory $(DEV_VENV)/.created; fi
+	@if [ ! -e $(DEV_VENV)/.created ]; then $(MAKE) --no-print-directory $(DEV_VENV)/.created; fi
 	@$(DEV_VENV)/$(PIP) install -q -e '.[test,bench,lint]'
 	@touch $@
 
