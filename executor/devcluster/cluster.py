@@ -13,6 +13,8 @@ from aiohttp import web
 from shard_executor.devcluster import errors
 from shard_executor.devcluster.access import Access
 from shard_executor.devcluster.admission import Admission
+from shard_executor.devcluster.fault_actions import FaultActions
+from shard_executor.devcluster.faults import Faults
 from shard_executor.devcluster.kubelet import Kubelet
 from shard_executor.devcluster.namespaces import NamespaceController
 from shard_executor.devcluster.objects import Objects
@@ -24,7 +26,7 @@ from shard_executor.devcluster.sim_outcomes import SimSettings
 from shard_executor.devcluster.store import Store
 from shard_executor.devcluster.subresources import PodCalls
 from shard_executor.devcluster.versions import Obj
-from shard_executor.devcluster.watching import QUEUE_LIMIT, Watch
+from shard_executor.devcluster.watching import QUEUE_LIMIT
 
 KUBELETS = ("process", "simulated")
 NAME = "shard-executor-devcluster"
@@ -78,10 +80,12 @@ class DevCluster:
         self._quotas = Quotas(self.store)
         self._namespaces = NamespaceController(self.store)
         admission = Admission(self.store, self._quotas)
-        self._objects = Objects(self.store, admission, self.config.watch_list, self.config.queue_limit)
+        self._faults = Faults(self.store)
+        self._actions = FaultActions(self.store, self.kubelet, self._faults)
+        objects = Objects(self.store, admission, self._faults, self.config.watch_list, self.config.queue_limit)
         access = Access(self.token, denied=self.config.denied)
         pods = PodCalls(self.store, admission, self.kubelet)
-        self._server = Server(access, self._objects, pods, self._control)
+        self._server = Server(access, objects, pods, self._control, self._faults)
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -90,11 +94,6 @@ class DevCluster:
         """The server's address, once it has started."""
         scheme = "https" if self.config.tls_cert else "http"
         return f"{scheme}://127.0.0.1:{self._port}"
-
-    @property
-    def watches(self) -> set[Watch]:
-        """The watches that are open; each can be ended or cut."""
-        return self._objects.watches
 
     async def start(self) -> None:
         """Starts controllers, kubelet and server.
@@ -123,8 +122,9 @@ class DevCluster:
 
     async def end(self) -> None:
         """Ends everything in the opposite order; open watches end cleanly."""
-        for watch in list(self.watches):
-            watch.end()
+        self._faults.clear()  # a stalled watch could not end
+        await self._actions.end()
+        self._faults.cut_watches("end")
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -154,15 +154,31 @@ class DevCluster:
         return {
             "version": self.store.version,
             "pods": len(self.store.list("pods")),
-            "watches": len(self.watches),
+            "watches": self._faults.open_watches,
             "requests": dict(self._server.requests),
             "kubelet": self.kubelet.stats(),
+            "faults": self._actions.active(),
         }
 
     async def _control(self, what: str, body: Obj) -> Obj:
         if what == "GET /devcluster/stats":
             return self.stats()
+        if what.endswith(" /devcluster/faults"):
+            return await self._control_faults(what.partition(" ")[0], body)
         raise errors.no_such_path()
+
+    async def _control_faults(self, method: str, body: Obj) -> Obj:
+        """POST carries out a fault (see `fault_kinds`), GET lists the active rules, DELETE undoes everything."""
+        if method == "POST":
+            try:
+                return self._actions.apply(body)
+            except ValueError as error:
+                raise errors.bad_request(str(error)) from error
+        if method == "GET":
+            return {"rules": self._actions.active()}
+        if method == "DELETE":
+            return await self._actions.clear()
+        raise errors.method_not_allowed()
 
 
 def _kubelet(config: ClusterConfig, store: Store) -> Kubelet:

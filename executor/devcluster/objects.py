@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
 from shard_executor.devcluster import bodies, encode, errors, namespaces, options, patch
 from shard_executor.devcluster.admission import Admission, check_uid
 from shard_executor.devcluster.calls import Call
+from shard_executor.devcluster.faults import Faults
 from shard_executor.devcluster.options import INCONSISTENT, DeleteOptions, ListOptions
 from shard_executor.devcluster.pods import check_preconditions, delete_pod
 from shard_executor.devcluster.resources import Resource
@@ -25,15 +26,16 @@ class Objects:
     """Answers the calls on the objects of a store.
 
     Args:
+        faults: which watches are open, and what goes wrong with them.
         watch_list: whether lists can be streamed by a watch.
         queue_limit: unsent events after which a watch is closed.
     """
 
     store: Store
     admission: Admission
+    faults: Faults
     watch_list: bool = True
     queue_limit: int = QUEUE_LIMIT
-    watches: set[Watch] = field(default_factory=set)
 
     async def handle(self, call: Call) -> web.StreamResponse:
         """Answers a call on an object or a collection, or on its status or finalize subresource."""
@@ -66,12 +68,12 @@ class Objects:
     async def _watch(self, call: Call) -> web.StreamResponse:
         target, asked = call.target, self._options(call, watch=True)
         watch = Watch(self.store, target.resource, target.namespace, asked.selector, call.form, self.queue_limit)
-        response = web.StreamResponse(headers={"Cache-Control": "no-cache, private"})
-        self.watches.add(watch)
-        try:
-            await watch.serve(call.request, response, asked, self.watch_list)
-        finally:
-            self.watches.discard(watch)
+        with self.faults.watching(call.request, watch) as response:
+            response.headers["Cache-Control"] = "no-cache, private"
+            try:
+                await watch.serve(call.request, response, asked, self.watch_list)
+            except ConnectionResetError:
+                watch.end()  # the client has gone, or a fault cut the connection: nobody is left to tell
         return response
 
     async def _list(self, call: Call) -> web.Response:

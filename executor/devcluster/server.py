@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import orjson
 from aiohttp import web
@@ -14,6 +13,7 @@ from shard_executor.devcluster import bodies, calls, discovery, encode, errors, 
 from shard_executor.devcluster.access import Access, User
 from shard_executor.devcluster.calls import Call
 from shard_executor.devcluster.encode import JSON, Form
+from shard_executor.devcluster.faults import Faults
 from shard_executor.devcluster.objects import Objects
 from shard_executor.devcluster.subresources import PodCalls
 from shard_executor.devcluster.versions import Obj
@@ -21,16 +21,6 @@ from shard_executor.devcluster.versions import Obj
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _WHO_AM_I = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 _POD_CALLS = ("binding", "eviction", "log")
-
-
-class Hooks(Protocol):
-    """What may come between a request and its answer."""
-
-    async def before(self, request: web.Request) -> web.StreamResponse | None:
-        """Answers in the server's place, or returns None to go on; may also wait."""
-
-    async def after(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-        """Returns the response, or another one, or cuts the connection."""
 
 
 Control = Callable[[str, Obj], Awaitable[Obj]]
@@ -42,14 +32,14 @@ class Server:
 
     Args:
         control: answers ``/devcluster/...``: gets ``METHOD path`` and the body, returns an object.
-        hooks: faults on demand.
+        faults: what goes wrong on demand.
     """
 
     access: Access
     objects: Objects
     pods: PodCalls
     control: Control
-    hooks: Hooks | None = None
+    faults: Faults
     requests: Counter[str] = field(default_factory=Counter)
 
     def application(self) -> web.Application:
@@ -68,16 +58,14 @@ class Server:
         return response
 
     async def _hooked(self, request: web.Request) -> web.StreamResponse:
-        if self.hooks is None or request.path.startswith("/devcluster/"):
-            return await self._answer(request)
-        response = await self.hooks.before(request)
+        response = await self.faults.before(request)
         if response is not None:
             return response
         try:
             response = await self._answer(request)
         except errors.ApiError as error:
             response = _refusal(request, error)
-        return await self.hooks.after(request, response)
+        return await self.faults.after(request, response)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         user = self.access.identify(request)
@@ -103,7 +91,7 @@ class Server:
         self.access.check_path(user, path, method.lower())
         if path.startswith("/devcluster/"):
             data = await bodies.read(request)
-            return _json(await self.control(f"{method} {path}", orjson.loads(data) if data else {}))
+            return _json(await self.control(f"{method} {path}", _control_body(data)))
         if path in (_REVIEWS, _WHO_AM_I):
             if method != "POST":
                 raise errors.method_not_allowed()
@@ -134,6 +122,16 @@ class Server:
         raw = protobuf.encode(kind, review)
         data = protobuf.envelope("authorization.k8s.io/v1", kind, raw)
         return web.Response(status=201, body=data, headers={"Content-Type": form.content_type})
+
+
+def _control_body(data: bytes) -> Obj:
+    try:
+        body = orjson.loads(data) if data else {}
+    except orjson.JSONDecodeError as error:
+        raise errors.bad_request(f"the body is no JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise errors.bad_request("the body is no JSON object")
+    return body
 
 
 def _json(value: Obj, status: int = 200) -> web.Response:

@@ -32,7 +32,7 @@ _Pending = tuple[str, Obj, Obj | None]
 
 
 class Watch:
-    """One open watch. `end` closes it cleanly, `abort` cuts its connection.
+    """One open watch. `end` closes it cleanly.
 
     Args:
         limit: how many unsent events it holds before it is closed as too slow.
@@ -51,19 +51,12 @@ class Watch:
         self._wake = asyncio.Event()
         self._ended = False
         self._response: web.StreamResponse | None = None
-        self._request: web.Request | None = None
         self._after = 0  # events up to this version are not sent
 
     def end(self) -> None:
         """Ends the stream after what has been written, without an error."""
         self._ended = True
         self._wake.set()
-
-    def abort(self) -> None:
-        """Cuts the connection in the middle of the stream."""
-        if self._request is not None and self._request.transport is not None:
-            self._request.transport.abort()
-        self.end()
 
     async def serve(
         self, request: web.Request, response: web.StreamResponse, options: ListOptions, watch_list: bool
@@ -77,7 +70,7 @@ class Watch:
         loop = asyncio.get_running_loop()
         timeout = options.timeout if options.timeout else _DEFAULT_TIMEOUT * (1 + random.random())
         deadline = loop.time() + timeout
-        self._request, self._response = request, response
+        self._response = response
         response.content_type = self._form.watch_content_type.partition(";")[0]
         response.headers["Content-Type"] = self._form.watch_content_type
         response.enable_chunked_encoding()
