@@ -25,6 +25,7 @@ from shard_executor.core import watch_types as wt
 from shard_executor.core.backoff import Backoff
 from shard_executor.core.faults import Fault, FaultInfo
 from shard_executor.core.relists import Relists
+from shard_executor.core.stream_clock import StreamClock
 from shard_executor.core.watch_policy import BREAKS_STREAMING, POLICY, Policy
 from shard_executor.core.watch_types import WatchError, WatchSettings, WatchState
 
@@ -42,7 +43,7 @@ class Watch:
 
     state, version (last version to resume from, None before the first list), synced (a list was completed at least
     once), list_started_at (when the last completed list was begun), health ("ok" or what a person has to mend),
-    counters, last_received (time of the last bytes or None) and streaming_lists (not refused yet) are to be read.
+    counters and streaming_lists (not refused yet) are to be read.
     """
 
     def __init__(self, rng: random.Random, settings: WatchSettings | None = None) -> None:
@@ -56,7 +57,6 @@ class Watch:
         self.synced = False
         self.health = "ok"
         self.counters: Counter[str] = Counter()
-        self.last_received: float | None = None
         self.list_started_at = 0.0
         self.streaming_lists = limits.streaming_lists
         self._resume = WatchState.EMPTY
@@ -65,10 +65,7 @@ class Watch:
         self._replacing = False
         self._whole_list = False  # the next paged list comes without a limit
         self._broken_streaming_lists = 0
-        self._timeout_seconds = 0
-        self._opened_at = 0.0
-        self._progress = False  # the open stream brought the version forward
-        self._silent_watches = 0
+        self._stream = StreamClock(limits)
         self._errors_since: float | None = None
         self._waits_for_credentials = False
         self._list_began = 0.0
@@ -92,6 +89,11 @@ class Watch:
         if out or before is not self.state:
             self._story.append(f"{now:.3f} {before} {event!r} -> {self.state} {out!r}")
         return out
+
+    @property
+    def last_received(self) -> float | None:
+        """When the last bytes of a stream came, None before the first."""
+        return self._stream.last_received
 
     def story(self) -> str:
         """The last steps that changed something, oldest first, one per line."""
@@ -201,7 +203,7 @@ class Watch:
         self.synced = True
         self._relists.ended(now)
         self._replacing = self._whole_list = False
-        self._broken_streaming_lists = self._silent_watches = 0
+        self._broken_streaming_lists = self._stream.silent = 0
         self._errors_since = None
         if rewound:
             # The server's history was replaced, for instance from a backup. The sweep above has told what vanished;
@@ -218,21 +220,19 @@ class Watch:
     def _open(self, version: int | None) -> None:
         self._set_wake(None)
         limits = self._settings
-        self._timeout_seconds = self._rng.randint(limits.watch_seconds_low, limits.watch_seconds_high)
+        self._stream.timeout_seconds = timeout = self._rng.randint(limits.watch_seconds_low, limits.watch_seconds_high)
         initial = self.state is WatchState.INITIAL_WATCH
-        self._out.append(wt.OpenWatch(version, initial, self._timeout_seconds, limits.connect_timeout))
+        self._out.append(wt.OpenWatch(version, initial, timeout, limits.connect_timeout))
 
     def _on_opened(self, event: wt.Event, now: float) -> None:
         if self.state is WatchState.LISTED:
             self.state = WatchState.WATCHING
             self.health = "ok"
-        self._opened_at = self.last_received = now
-        self._progress = False
+        self._stream.opened(now)
         self._set_wake(self._stream_limit())
 
     def _on_received(self, event: wt.Received, now: float) -> None:
-        self.last_received = now
-        self._silent_watches = 0
+        self._stream.received(now)
         self._count_undecodable(event.undecodable, now)
         if event.end_version and self.state is WatchState.INITIAL_WATCH:
             self._commit(event.end_version, now)
@@ -241,7 +241,7 @@ class Watch:
             self._set_wake(self._stream_limit())
         if self.state is WatchState.WATCHING and event.version > (self.version or 0):
             self.version = event.version
-            self._progress = True
+            self._stream.progress = True
             self._errors_since = None
         if event.versionless:
             self._fault(FaultInfo(Fault.PROTOCOL, message="an object without a resourceVersion"), now)
@@ -256,7 +256,7 @@ class Watch:
             self._fault(FaultInfo(Fault.DISCONNECTED, message=message), now)
         elif self.state is WatchState.INITIAL_WATCH:
             self._restart_list("incomplete", now)
-        elif now - self._opened_at < self._settings.short_watch and not self._progress:
+        elif self._stream.is_new(now) and not self._stream.progress:
             self._leave_stream("short")
             self._wait(now, self._backoff.next(now), WatchState.LISTED)
         else:
@@ -274,23 +274,18 @@ class Watch:
             self._set_wake(limit)
         elif self.state is WatchState.INITIAL_WATCH:
             self._restart_list("stalled", now)
-        elif now >= self._opened_at + self._timeout_seconds + self._settings.watch_margin:
-            self._reopen("overdue", now)
         else:
-            self._silent_watches += self.last_received == self._opened_at
-            self._reopen("idle", now)
+            self._reopen(self._stream.overstayed(now), now)
 
     def _stream_limit(self) -> float:
-        limits, watching = self._settings, self.state is WatchState.WATCHING
-        silence = limits.idle_limit if watching else limits.initial_idle_limit
-        end = self._opened_at + self._timeout_seconds + limits.watch_margin
-        limit = min(end, (self.last_received or self._opened_at) + silence)
+        watching = self.state is WatchState.WATCHING
+        limit = self._stream.limit(initial=not watching)
         return min(limit, self._relists.due) if watching and self._relists.due is not None else limit
 
     def _reopen(self, cause: str, now: float) -> None:
         self._leave_stream(cause)
         self._errors_since = None
-        if self._silent_watches >= _SILENT_WATCHES:
+        if self._stream.silent >= _SILENT_WATCHES:
             self._relists.schedule("silent", now)
         if self._relists.is_due(now):
             self._list_on_request(now)
@@ -323,7 +318,7 @@ class Watch:
                 self._errors_since = now
             impatient = now - self._errors_since >= self._settings.server_error_patience
             policy = Policy.RELIST if impatient else Policy.RETRY
-        elif policy is Policy.REOPEN and now - self._opened_at < self._settings.short_watch:
+        elif policy is Policy.REOPEN and self._stream.is_new(now):
             policy = Policy.RETRY
         if policy is Policy.REOPEN:
             self.counters["restart:broken"] += 1
