@@ -106,7 +106,11 @@ class DevCluster:
         self.kubelet.start()
         # A client that has gone away must not keep its watch's handler alive.
         self._runner = web.AppRunner(
-            self._server.application(), access_log=None, handler_cancellation=True, keepalive_timeout=90.0
+            self._server.application(),
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=90.0,
+            shutdown_timeout=2.0,
         )
         await self._runner.setup()
         site = web.TCPSite(
@@ -114,7 +118,6 @@ class DevCluster:
             "127.0.0.1",
             self.config.port,
             ssl_context=_tls(self.config),
-            shutdown_timeout=2.0,
             backlog=1024,
         )
         await site.start()
