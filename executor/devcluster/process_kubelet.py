@@ -71,7 +71,11 @@ class ProcessKubelet:
 
     def start(self) -> None:
         """Creates the nodes and takes up all pods, present and future."""
-        root = (self._given_root or Path(tempfile.mkdtemp(prefix="shard-executor-devcluster-"))).resolve()
+        if self._given_root is None:
+            root = Path(tempfile.mkdtemp(prefix="shard-executor-devcluster-")).resolve()
+            self._runtime.scratch = root
+        else:
+            root = self._given_root.resolve()
         self._services = NodeServices(self._store, self._runtime, self.images, self._events, root, self._pauses)
         self._unsubscribe = self._store.subscribe("pods", self._on_pod)
         for pod in self._store.list("pods", None):

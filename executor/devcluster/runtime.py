@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from shard_executor.devcluster.logfile import DEFAULT_LIMIT
@@ -70,6 +71,7 @@ class Runtime:
 
     def __init__(self, *, log_limit: int = DEFAULT_LIMIT) -> None:
         self._log_limit = log_limit
+        self.scratch: Path | None = None  # removed by the host when it ends, even if this process was killed
         self._host: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._entries: dict[int, _Entry] = {}
@@ -131,6 +133,7 @@ class Runtime:
                     sys.executable,
                     "-m",
                     "shard_executor.devcluster.runtime_host",
+                    *([str(self.scratch)] if self.scratch is not None else []),
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     start_new_session=True,  # a signal to the server's group must not take the host with it

@@ -14,7 +14,8 @@ object:
     {"event": "refused", "id": n, "message": "..."}       the process could not be started
     {"event": "exited", "id": n, "code": 0}               128 + n for signal n, as container runtimes report it
 
-It is started by `runtime.Runtime` and of no use alone.
+It is started by `runtime.Runtime` and of no use alone. Its one argument, if any, is a directory that it removes at the
+end, because a server that was killed cannot.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import ctypes
 import json
 import os
 import selectors
+import shutil
 import signal
 import stat
 import sys
@@ -294,6 +296,8 @@ def main() -> None:
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     Host(0, 1).run()
+    if len(sys.argv) > 1:
+        shutil.rmtree(sys.argv[1], ignore_errors=True)
 
 
 if __name__ == "__main__":

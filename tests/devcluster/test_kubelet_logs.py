@@ -72,10 +72,15 @@ def test_refusals():
 
             def pulling():
                 statuses = store.get("pods", "default", "two")["status"].get("containerStatuses") or [{}, {}]
-                return statuses[1].get("state", {}).get("waiting", {}).get("reason") == "ErrImagePull"
+                return statuses[1].get("state", {}).get("waiting", {}).get("reason") in (
+                    "ErrImagePull",
+                    "ImagePullBackOff",
+                )
 
             await until(pulling)
-            with pytest.raises(ApiError, match='container "other" in pod "two" is waiting to start: ErrImagePull'):
+            with pytest.raises(
+                ApiError, match=r'container "other" in pod "two" is waiting to start: (ErrImagePull|Im)'
+            ):
                 await log(kubelet, "two", container="other")
             with pytest.raises(ApiError, match='previous terminated container "base" in pod "two" not found'):
                 await log(kubelet, "two", container="base", previous=True)

@@ -66,6 +66,8 @@ def test_everything_ends_with_the_runtime(tmp_path):
 
 
 def test_everything_ends_when_the_kubelet_is_killed(tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     program = f"""
 import asyncio, os
 from pathlib import Path
@@ -73,6 +75,7 @@ from shard_executor.devcluster.runtime import Launch, Runtime
 
 async def main():
     runtime = Runtime()
+    runtime.scratch = Path({str(scratch)!r})
     folder = {str(tmp_path)!r}
     launch = Launch(["sh", "-c", {SCRIPT!r}], {{"PATH": os.environ["PATH"]}}, folder, folder + "/log")
     await (await runtime.start(launch)).exited
@@ -87,6 +90,10 @@ asyncio.run(main())
         parent.kill()
         parent.wait()
     assert all_gone(pids)
+    deadline = time.monotonic() + 20
+    while scratch.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_the_death_of_the_host_is_the_end_of_its_containers(tmp_path):
