@@ -50,27 +50,15 @@ cdef inline bint is_text(const Span* span, const char* text, size_t size) noexce
 
 # --- protobuf: tags, varints, length-delimited fields (https://protobuf.dev/programming-guides/encoding/)
 
+cdef int read_long_varint(Cursor* cursor, uint64_t* value) noexcept nogil
+
+
 cdef inline int read_varint(Cursor* cursor, uint64_t* value) noexcept nogil:
-    cdef uint64_t result = 0
-    cdef int shift = 0
-    cdef uint8_t byte
     if cursor.at < cursor.end and cursor.at[0] < 0x80:
         value[0] = cursor.at[0]
         cursor.at += 1
         return 0
-    while shift < 70:
-        if cursor.at >= cursor.end:
-            return fail(cursor, b"varint cut off")
-        byte = cursor.at[0]
-        if shift == 63 and byte > 1:
-            return fail(cursor, b"varint over 64 bits")
-        cursor.at += 1
-        result |= <uint64_t>(byte & 0x7f) << shift
-        if byte < 0x80:
-            value[0] = result
-            return 0
-        shift += 7
-    return fail(cursor, b"varint over 64 bits")
+    return read_long_varint(cursor, value)
 
 
 cdef inline int read_tag(Cursor* cursor, uint64_t* tag) noexcept nogil:

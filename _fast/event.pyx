@@ -6,6 +6,9 @@ from libc.string cimport memcmp
 
 from shard_executor._fast.cursor cimport Cursor, Span, fail, is_text
 
+cdef extern from "uuid_text.h" nogil:
+    bint sx_uuid(const uint8_t* at, uint64_t* high, uint64_t* low)
+
 
 cdef int want_scratch(Context* context, size_t size) noexcept nogil:
     """Room for `size` bytes of unescaped text; -1 when memory is out."""
@@ -29,10 +32,10 @@ cdef void free_context(Context* context) noexcept nogil:
 cdef int _bin_value(const Span* text) noexcept nogil:
     """The label's value as written by us: "0" to "255" without leading zeros, anything else is not ours."""
     cdef int number = 0
-    cdef size_t i
+    cdef Py_ssize_t i
     if text.size < 1 or text.size > 3 or (text.size > 1 and text.at[0] == c"0"):
         return BIN_INVALID
-    for i in range(text.size):
+    for i in range(<Py_ssize_t>text.size):
         if text.at[i] < c"0" or text.at[i] > c"9":
             return BIN_INVALID
         number = number * 10 + text.at[i] - c"0"
@@ -122,35 +125,11 @@ cdef int unsigned_value(const Span* text, uint64_t* number) noexcept nogil:
 
 cdef bint uid_key(const Span* uid, uint64_t* high, uint64_t* low) noexcept nogil:
     """Sixteen bytes for a uid. True where it is no UUID in lower-case hyphenated spelling and had to be hashed."""
-    cdef uint64_t halves[2]
-    cdef size_t i
-    cdef int digits = 0
-    cdef uint8_t byte, nibble
-    cdef bint plain = uid.size == 36
-    halves[0] = 0
-    halves[1] = 0
-    for i in range(36 if plain else 0):
-        byte = uid.at[i]
-        if i == 8 or i == 13 or i == 18 or i == 23:
-            if byte != c"-":
-                plain = False
-                break
-            continue
-        if c"0" <= byte <= c"9":
-            nibble = byte - c"0"
-        elif c"a" <= byte <= c"f":
-            nibble = byte - c"a" + 10
-        else:
-            plain = False
-            break
-        halves[digits >> 4] = (halves[digits >> 4] << 4) | nibble
-        digits += 1
-    if not plain:
-        halves[0] = sx_hash(uid.at, uid.size, 11)
-        halves[1] = sx_hash(uid.at, uid.size, 13)
-    high[0] = halves[0]
-    low[0] = halves[1]
-    return not plain
+    if uid.size == 36 and sx_uuid(uid.at, high, low):
+        return False
+    high[0] = sx_hash(uid.at, uid.size, 11)
+    low[0] = sx_hash(uid.at, uid.size, 13)
+    return True
 
 
 cdef int push_span(Spans* spans, Span span) noexcept nogil:

@@ -162,8 +162,8 @@ cdef int json_status(Cursor* cursor, Context* context, Event* event, Sink* sink)
             if _read_plain(cursor, context, &event.message, &plain) < 0:
                 return -1
             event.message_state = text_hash(&plain, SEED_MESSAGE) if plain.size > 0 else 0
-        elif sink != NULL and is_text(&key, b"startTime", 9):
-            if json_moment(cursor, &sink.start, True) < 0:
+        elif is_text(&key, b"startTime", 9):
+            if json_moment(cursor, &sink.start if sink != NULL else NULL, sink != NULL) < 0:
                 return -1
         elif skip_value(cursor) < 0:
             return -1

@@ -123,8 +123,13 @@ SX_INLINE sx_maps sx_maps_sse2(const uint8_t *block) {
         strings ^= strings << 32;                                                                      \
         strings ^= inside;                                                                             \
         inside = 0 - (strings >> 63);                                                                  \
-        const uint64_t open = maps.open & ~strings;                                                    \
-        uint64_t close = maps.close & ~strings;                                                        \
+        uint64_t open = maps.open & ~strings, close = maps.close & ~strings;                           \
+        const uint64_t empty = open & close >> 1; /* the "{" of "{}": the pair changes nothing */      \
+        open ^= empty;                                                                                 \
+        close ^= empty << 1;                                                                           \
+        if ((open | close) == 0) {                                                                     \
+            continue;                                                                                  \
+        }                                                                                              \
         const int closing = sx_count(close);                                                           \
         if (closing < depth) { /* cannot end here, whatever the order */                               \
             depth += sx_count(open) - closing;                                                         \
