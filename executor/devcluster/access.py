@@ -47,8 +47,16 @@ class Access:
     user: str = "system:serviceaccount:default:devcluster"
     denied: tuple[tuple[str, str], ...] = ()
 
-    def identify(self, request: web.Request) -> User:
+    @property
+    def prefix(self) -> str:
+        """A path below which requests need no header: kubectl never sends its token over plain HTTP."""
+        return f"/with-token/{self.token}" if self.token else ""
+
+    def identify(self, request: web.Request, *, prefixed: bool = False) -> User:
         """The user of a request.
+
+        Args:
+            prefixed: whether its path had the prefix; a wrong token in a header is refused all the same.
 
         Raises:
             ApiError: 401 for a wrong token.
@@ -63,7 +71,7 @@ class Access:
             raise errors.unauthorized()
         if scheme:
             raise errors.unauthorized()
-        return _certificate_user(request) or ANONYMOUS
+        return known if prefixed else _certificate_user(request) or ANONYMOUS
 
     def allowed(self, user: User, verb: str, resource: str) -> bool:
         """Whether the user may do this; `resource` may have a subresource."""

@@ -83,7 +83,7 @@ class DevCluster:
         self._faults = Faults(self.store)
         self._actions = FaultActions(self.store, self.kubelet, self._faults)
         objects = Objects(self.store, admission, self._faults, self.config.watch_list, self.config.queue_limit)
-        access = Access(self.token, denied=self.config.denied)
+        self._access = access = Access(self.token, denied=self.config.denied)
         pods = PodCalls(self.store, admission, self.kubelet)
         self._server = Server(access, objects, pods, self._control, self._faults)
         self._runner: web.AppRunner | None = None
@@ -136,8 +136,11 @@ class DevCluster:
         self._namespaces.end()
 
     def kubeconfig(self, path: Path) -> None:
-        """Writes a kubeconfig with the server's address and token, readable by its owner only."""
-        cluster: Obj = {"server": self.url}
+        """Writes a kubeconfig with the server's address and token, readable by its owner only.
+
+        Over plain HTTP the address has a secret path, as kubectl sends no token without TLS.
+        """
+        cluster: Obj = {"server": self.url if self.config.tls_cert else self.url + self._access.prefix}
         if self.config.tls_cert:
             cluster["certificate-authority"] = str(self.config.tls_cert.resolve())
         user = {} if self.token is None else {"token": self.token}

@@ -19,7 +19,7 @@ VERSION = {
 _GROUPS = {
     "authentication.k8s.io": [("selfsubjectreviews", "SelfSubjectReview")],
     "authorization.k8s.io": [("selfsubjectaccessreviews", "SelfSubjectAccessReview")],
-    "policy": [],
+    "policy": [("poddisruptionbudgets", "PodDisruptionBudget")],  # kubectl drain looks for the group
 }
 HEALTH = ("/healthz", "/livez", "/readyz")
 
@@ -45,8 +45,10 @@ def document(path: str, host: str) -> Obj | None:
     if len(parts) == 2:
         return {"kind": "APIGroup", "apiVersion": "v1", **_group(parts[1])}
     if len(parts) == 3 and parts[2] == "v1":
+        budgets = parts[1] == "policy"  # named, but not kept: evictions know no budgets here
+        verbs = [] if budgets else ["create"]
         reviews = [
-            {"name": name, "singularName": kind.lower(), "namespaced": False, "kind": kind, "verbs": ["create"]}
+            {"name": name, "singularName": kind.lower(), "namespaced": budgets, "kind": kind, "verbs": verbs}
             for name, kind in _GROUPS[parts[1]]
         ]
         return _resource_list(f"{parts[1]}/v1", reviews)

@@ -20,6 +20,7 @@ class EventRecorder:
     def __init__(self, store: Store, enabled: bool = True) -> None:
         self._store = store
         self._enabled = enabled
+        self._names: dict[tuple[str, ...], str] = {}
 
     def normal(self, obj: Obj, reason: str, message: str, component: str = _KUBELET, *, field_path: str = "") -> None:
         """Something that is as it should be.
@@ -42,12 +43,16 @@ class EventRecorder:
         namespace = metadata.get("namespace", "default")
         now = timestamp(self._store.clock())
         # The same thing about the same object is one Event with a count (client-go tools/record's correlator).
-        key = f"{hash((metadata['uid'], kind, reason, message, component, field_path)) & 0xFFFFFFFFFFFFFFFF:016x}"
-        name = f"{metadata['name'][:230]}.{key}"
-        earlier = self._store.find("events", namespace, name)
+        key = (metadata["uid"], kind, reason, message, component, field_path)
+        name = self._names.get(key, "")
+        earlier = self._store.find("events", namespace, name) if name else None
         if earlier is not None:
             self._store.replace("events", {**earlier, "count": earlier["count"] + 1, "lastTimestamp": now})
             return
+        # Names grow with time, so that events of one second are listed in their order.
+        name = self._names[key] = f"{metadata['name'][:230]}.{self._store.version + 1:016x}"
+        if len(self._names) > KEPT:
+            del self._names[next(iter(self._names))]
         involved = {"kind": obj["kind"], "namespace": namespace, "name": metadata["name"], "uid": metadata["uid"]}
         involved |= {"apiVersion": obj["apiVersion"], "resourceVersion": metadata["resourceVersion"]}
         if field_path:

@@ -1,6 +1,6 @@
 """The fields of the meta types and of every kind but Pod, in the notation explained in `fields_pod`.
 
-Source of names, numbers and patch keys: meta/v1, core/v1, policy/v1 and authorization/v1 generated.proto of
+Source of names, numbers and patch keys: meta/v1, core/v1, policy/v1, authentication/v1 and authorization/v1 generated.proto of
 kubernetes/apimachinery and kubernetes/api, mid 2026.
 """
 
@@ -20,6 +20,9 @@ DeleteOptions gracePeriodSeconds=1:i? preconditions=2:Preconditions? orphanDepen
 Preconditions uid=1? resourceVersion=2?
 PartialObjectMetadata metadata=1:ObjectMeta
 Eviction metadata=1:ObjectMeta deleteOptions=2:DeleteOptions?
+SelfSubjectReview metadata=1:ObjectMeta status=2:SelfSubjectReviewStatus
+SelfSubjectReviewStatus userInfo=1:UserInfo
+UserInfo username=1 uid=2 groups=3[]
 SelfSubjectAccessReview metadata=1:ObjectMeta spec=2:SelfSubjectAccessReviewSpec status=3:SubjectAccessReviewStatus
 SelfSubjectAccessReviewSpec resourceAttributes=1:ResourceAttributes? nonResourceAttributes=2:NonResourceAttributes?
 ResourceAttributes namespace=1 verb=2 group=3 version=4 resource=5 subresource=6 name=7 fieldSelector=8:r?

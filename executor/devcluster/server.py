@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import orjson
 from aiohttp import web
+from yarl import URL
 
 from shard_executor.devcluster import bodies, calls, discovery, encode, errors, openapi, protobuf
 from shard_executor.devcluster.access import Access, User
@@ -49,26 +50,30 @@ class Server:
         return app
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        prefix = self.access.prefix
+        prefixed = bool(prefix) and request.raw_path.startswith(prefix + "/")
+        if prefixed:
+            request = request.clone(rel_url=URL(request.raw_path[len(prefix) :], encoded=True))
         try:
-            response = await self._hooked(request)
+            response = await self._hooked(request, prefixed)
         except errors.ApiError as error:
             response = _refusal(request, error)
         except web.HTTPRequestEntityTooLarge:
             response = _refusal(request, errors.too_large(f"limit is {bodies.BODY_LIMIT}"))
         return response
 
-    async def _hooked(self, request: web.Request) -> web.StreamResponse:
+    async def _hooked(self, request: web.Request, prefixed: bool) -> web.StreamResponse:
         response = await self.faults.before(request)
         if response is not None:
             return response
         try:
-            response = await self._answer(request)
+            response = await self._answer(request, prefixed)
         except errors.ApiError as error:
             response = _refusal(request, error)
         return await self.faults.after(request, response)
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        user = self.access.identify(request)
+    async def _answer(self, request: web.Request, prefixed: bool) -> web.StreamResponse:
+        user = self.access.identify(request, prefixed=prefixed)
         target = calls.parse_target(request.path)
         if target is None:
             return await self._other(request, user)
@@ -114,13 +119,13 @@ class Server:
         body = await bodies.read_object(request, kind)
         if path == _WHO_AM_I:
             info = {"username": user.name, "groups": list(user.groups)}
-            return _json({**body, "metadata": {}, "status": {"userInfo": info}}, 201)
-        review = self.access.review(user, body)
+            review = {**body, "metadata": {}, "status": {"userInfo": info}}
+        else:
+            review = self.access.review(user, body)
         form = encode.error_form(request.headers.get("Accept", ""))
         if form.media_type == JSON:
             return _json(review, 201)
-        raw = protobuf.encode(kind, review)
-        data = protobuf.envelope("authorization.k8s.io/v1", kind, raw)
+        data = protobuf.envelope(review["apiVersion"], kind, protobuf.encode(kind, review))
         return web.Response(status=201, body=data, headers={"Content-Type": form.content_type})
 
 
