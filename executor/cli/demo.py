@@ -27,7 +27,7 @@ Exit codes: 0 all hashes agree, 1 something differs or a pod failed, 2 it could 
 @click.command("demo", epilog=EPILOG)
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
-    "--group", type=click.IntRange(min=1), help="Files in a pod.  [default: so that there are about 200 pods]"
+    "--group", type=click.IntRange(min=1), help="Files in a pod.  [default: so that there are about 1000 pods]"
 )
 @click.option("--parallelism", type=click.IntRange(min=1), default=40, show_default=True, help="Pods alive at a time.")
 @click.option("--shards", type=click.IntRange(1, 256), default=2, show_default=True, help="Shard processes.")
@@ -93,7 +93,7 @@ def _run(
 ) -> tuple[Outcome, int, list[str]]:
     """Runs the job on a fresh cluster; returns its outcome, exit code and the pods that are still there."""
     from shard_executor.cli.hashing import task_of
-    from shard_executor.cli.local_cluster import local_cluster, pods_on
+    from shard_executor.cli.local_cluster import local_cluster
     from shard_executor.cli.progress import make_view
     from shard_executor.cli.session import RunSettings, Session
     from shard_executor.cli.stop import StopRequest
@@ -111,7 +111,7 @@ def _run(
             view = make_view(progress, terminal)
             stop.live = view.live
             outcome = session.run(listed, builder, cluster, results=None, view=view, stop=stop)
-            left = pods_on(session) if not stop.asked else []
+            left = session.pods_left() if not stop.asked else []
         finally:
             session.close()
     return outcome, exit_code_of(outcome, stop), left
@@ -131,7 +131,7 @@ def _report(outcome: Outcome, check: Check, root: Path, pods: int, left: list[st
         "differences": check.differences,
         "pods_left": left,
         "seconds": round(tally.seconds, 3),
-        "pods_per_second": round(tally.done / tally.seconds, 2) if tally.seconds else 0.0,
+        "pods_per_second": round(tally.rate, 2),
         "shards": outcome.shards,
     }
 
@@ -148,8 +148,9 @@ def _words(outcome: Outcome, check: Check, report: dict[str, Any]) -> str:
         lines.append(f"  pods left on the cluster: {', '.join(report['pods_left'][:10])}")
     same = check.compared - len(check.differences)
     lines.append(
-        f"{'verified' if report['verified'] else 'NOT VERIFIED'}: {same} of {check.compared} hashes from pods equal those "
-        f"computed directly ({check.size / 1e6:.1f} MB), {report['succeeded']} of {report['pods']} pods succeeded, "
+        f"{'verified' if report['verified'] else 'NOT VERIFIED'}: {same} of {check.compared} hashes from pods equal "
+        f"those computed directly ({check.size / 1e6:.1f} MB), "
+        f"{report['succeeded']} of {report['pods']} pods succeeded, "
         f"{len(report['pods_left'])} pods left on the cluster"
     )
     return "\n".join(lines)

@@ -10,11 +10,12 @@ import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from shard_executor.cli.errors import CommandError
 from shard_executor.pods.task import TaskSpec
 
-AIMED_PODS = 200  # enough to see the machinery work, few enough for two cores
+AIMED_PODS = 1000  # enough to see the machinery work, few enough for a small machine
 _SKIPPED_FOLDERS = frozenset({b"__pycache__", b"site-packages", b"dist-packages"})
 # xargs reads the names from a file: any name works, and no list is too long. -z keeps sha256sum from escaping names.
 # The result appears under its name only when it is complete.
@@ -37,8 +38,8 @@ def regular_files(folder: Path, *, skip_packages: bool) -> list[bytes]:
         CommandError: the folder does not exist or cannot be listed.
     """
 
-    def fail(fault: OSError) -> None:
-        raise CommandError(f"folder {os.fsdecode(fault.filename)}: {fault.strerror or fault}") from fault
+    def fail(fault: OSError) -> NoReturn:
+        raise CommandError(f"{os.fsdecode(fault.filename)}: {fault.strerror or fault}") from fault
 
     found = []
     for place, folders, names in os.walk(os.fsencode(folder.resolve()), onerror=fail):
@@ -46,7 +47,13 @@ def regular_files(folder: Path, *, skip_packages: bool) -> list[bytes]:
             folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS]
         for name in names:
             path = os.path.join(place, name)
-            if stat.S_ISREG(os.lstat(path).st_mode):
+            try:
+                regular = stat.S_ISREG(os.lstat(path).st_mode)
+            except OSError as fault:
+                fail(fault)
+            if regular:
+                if not os.access(path, os.R_OK):
+                    raise CommandError(f"file {os.fsdecode(path)}: no permission to read it")
                 found.append(path)
     return sorted(found)
 
@@ -108,11 +115,15 @@ def compare(groups: Sequence[Group]) -> Check:
         by_pod = _parse(group.result)
         for path in group.files:
             shown = os.fsdecode(path)
-            with open(path, "rb") as file:
-                direct = hashlib.file_digest(file, "sha256").hexdigest()
-                check.size += file.tell()
             found = by_pod.pop(path, None)
             check.compared += 1
+            try:
+                with open(path, "rb") as file:
+                    direct = hashlib.file_digest(file, "sha256").hexdigest()
+                    check.size += file.tell()
+            except OSError as fault:
+                check.differences.append(f"{shown}: cannot be read any more: {fault.strerror or fault}")
+                continue
             if found is None:
                 check.differences.append(f"{shown}: no hash from {group.task_id}")
             elif found != direct:

@@ -70,6 +70,12 @@ class Tally:
         return self.states["failed"] + self.states["lost"]
 
     @property
+    def rate(self) -> float:
+        """Pods that ran to an end, per second."""
+        ended = self.states["succeeded"] + self.states["failed"]
+        return ended / self.seconds if self.seconds else 0.0
+
+    @property
     def broken(self) -> bool:
         return self.write_error is not None or self.engine_error is not None
 
@@ -230,11 +236,11 @@ class Job:
             self._engine.wait(TICK)
             self._show("cleaning up")
         self.tally.pods_left = self._engine.pods_left
-        self._show("stopped" if self._stop.asked else "finished", force=True)
+        self._show("stopped" if self._stop.asked else "finished", over=True)
 
-    def _show(self, phase: str, *, force: bool = False) -> None:
+    def _show(self, phase: str, *, over: bool = False) -> None:
         now = time.monotonic()
-        if not force and phase == self._shown[0] and now - self._shown[1] < SHOW_EVERY:
+        if not over and phase == self._shown[0] and now - self._shown[1] < SHOW_EVERY:
             return
         self._shown = (phase, now)
         tally = self.tally
@@ -248,6 +254,7 @@ class Job:
                 running=states["running"],
                 pending=states["pending"],
                 shards=self._engine.stats(),
+                over=over,
             ),
-            force=force,
+            force=over,
         )

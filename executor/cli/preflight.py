@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -24,7 +25,7 @@ _NEXT_CLUSTER = "check --kubeconfig and --context, or start a cluster on this ma
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What the preflight learnt: the server's address and its version, e.g. `v1.36.2`."""
+    """What the preflight learnt: the server's address without a path, and its version, e.g. `v1.36.2`."""
 
     host: str
     version: str
@@ -44,6 +45,12 @@ def preflight(credentials: Credentials, namespace: str, origin: str) -> Cluster:
     return asyncio.run(_preflight(credentials, namespace, origin))
 
 
+def shown_address(credentials: Credentials) -> str:
+    """Scheme, host and port: a path may hold what is nobody else's business, such as a token."""
+    parts = urlsplit(credentials.host)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
 async def _preflight(credentials: Credentials, namespace: str, origin: str) -> Cluster:
     from shard_executor.shard.api import Api, TransportFault
 
@@ -51,30 +58,30 @@ async def _preflight(credentials: Credentials, namespace: str, origin: str) -> C
     await api.start()
     try:
         version = await _server_version(api, credentials, origin)
-        await _check_namespace(api, namespace, credentials.host)
+        await _check_namespace(api, namespace, shown_address(credentials))
         await _check_permissions(api, namespace, origin)
     except TransportFault as fault:
         raise CommandError(_unreachable(credentials, fault.info, origin)) from fault
     finally:
         await api.end()
-    return Cluster(credentials.host, version)
+    return Cluster(shown_address(credentials), version)
 
 
 def _unreachable(credentials: Credentials, info: FaultInfo, origin: str) -> str:
     if info.fault is Fault.TLS:
         return (
-            f"{credentials.host} ({origin}) does not pass the TLS check: {info.message}; "
+            f"{shown_address(credentials)} ({origin}) does not pass the TLS check: {info.message}; "
             "check certificate-authority in the kubeconfig"
         )
     words = "does not answer" if info.fault is Fault.TIMEOUT else "cannot be reached"
-    return f"the cluster {credentials.host} ({origin}) {words}: {info.message or info.fault}; {_NEXT_CLUSTER}"
+    return f"the cluster {shown_address(credentials)} ({origin}) {words}: {info.message or info.fault}; {_NEXT_CLUSTER}"
 
 
 async def _server_version(api: Api, credentials: Credentials, origin: str) -> str:
     answer = await api.request("GET", "/version", timeout=REQUEST_LIMIT)
     if answer.status == 401:
         raise CommandError(
-            f"{credentials.host} ({origin}) refuses these credentials: {_words(answer)}; log in again or check the "
+            f"{shown_address(credentials)} ({origin}) refuses these credentials: {_words(answer)}; log in again or check the "
             "user of this context"
         )
     body = _object(answer)
@@ -83,7 +90,7 @@ async def _server_version(api: Api, credentials: Credentials, origin: str) -> st
     version = body.get("gitVersion")
     if answer.status != 200 or not isinstance(version, str):
         raise CommandError(
-            f"{credentials.host} ({origin}) is no Kubernetes API server, or it is not ready: GET /version answered "
+            f"{shown_address(credentials)} ({origin}) is no Kubernetes API server, or it is not ready: GET /version answered "
             f"{answer.status} {_words(answer)}; {_NEXT_CLUSTER}"
         )
     return version

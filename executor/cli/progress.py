@@ -23,7 +23,7 @@ MAX_FAILURE_LINES = 10
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Where a run stands. `phase` is what it is doing: running, stopping, cleaning up."""
+    """Where a run stands. `phase` is what it is doing: running, stopping, cleaning up; `over` at the end."""
 
     phase: str
     total: int
@@ -32,6 +32,7 @@ class Snapshot:
     running: int
     pending: int
     shards: Sequence[ShardStats]
+    over: bool = False
 
 
 class Rate:
@@ -98,7 +99,8 @@ class PlainView:
             return
         self._shown_at, self._phase = now, snapshot.phase
         rate = self._rate.update(now, snapshot.done)
-        shards = " ".join(f"{s.shard}:{s.running}" for s in snapshot.shards)
+        # Heartbeats come once a second: at the end they are behind the totals.
+        shards = "" if snapshot.over else " ".join(f"{s.shard}:{s.running}" for s in snapshot.shards)
         click.echo(
             f"{time.strftime('%H:%M:%S')} {snapshot.phase}: {snapshot.done}/{snapshot.total} done, "
             f"{snapshot.running} running, {snapshot.pending} pending, {snapshot.failed} failed, {rate:.1f} pods/s"
@@ -166,9 +168,10 @@ class LiveView:
         for shard in snapshot.shards:
             cells = (shard.shard, shard.pid, shard.queued, shard.creating, shard.pending, shard.running, shard.cleaning)
             table.add_row(*(str(cell) for cell in cells), str(shard.restarts), style="" if shard.alive else "red")
-        bar = ProgressBar(total=max(snapshot.total, 1), completed=snapshot.done, width=60)
+        bar = Table.grid()  # a bare bar would not end its line
+        bar.add_row(ProgressBar(total=max(snapshot.total, 1), completed=snapshot.done, width=60))
         failures = [Text(line, style="red", overflow="ellipsis", no_wrap=True) for line in self._failures]
-        return Group(head, bar, table, *failures)
+        return Group(head, *failures) if snapshot.over else Group(head, bar, table, *failures)
 
 
 def failure_line(record: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ INSTANCE_PREFIX = "shard-executor.standalone-"
 MAX_RUN_ID = 63 - len(INSTANCE_PREFIX)  # the instance label's value has at most 63 characters
 _RUN_ID = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{MAX_RUN_ID - 2}}}[A-Za-z0-9])?")
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+BEAT_EVERY = 1.0  # seconds between two heartbeats of a shard: what the display shows of it is that old
 END_LIMIT = 15.0  # seconds that shard processes have to leave
 
 
@@ -181,6 +182,7 @@ class Session:
                 delete_pods=settings.keep_pods != "always",
                 delete_failed_pods=settings.keep_pods == "never",
                 log_tail_lines=settings.log_tail_lines,
+                beat_interval=BEAT_EVERY,
             )
         )
 
@@ -222,6 +224,14 @@ class Session:
             started,
             stop.signal.name if stop.signal else None,
         )
+
+    def pods_left(self) -> list[str]:
+        """The names of this run's pods that are still on the cluster. Blocking; raises CommandError."""
+        from shard_executor.cli.local_cluster import pods_of
+
+        if self._source is None:
+            raise ValueError("connect() comes first")
+        return pods_of(self._source.current(), self.namespace, self.instance)
 
     def close(self) -> None:
         """Removes the private files of the credentials. Safe to call again."""

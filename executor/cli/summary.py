@@ -37,7 +37,7 @@ def summary_object(outcome: Outcome, results: str | None, exit_code: int) -> dic
         "parallelism": outcome.parallelism,
         "started": timestamp(outcome.started),
         "seconds": round(tally.seconds, 3),
-        "pods_per_second": round(tally.done / tally.seconds, 2) if tally.seconds else 0.0,
+        "pods_per_second": round(tally.rate, 2),
         "tasks": tally.total,
         "succeeded": tally.states["succeeded"],
         "failed": tally.states["failed"],
@@ -74,7 +74,6 @@ def _error(outcome: Outcome) -> str | None:
 def summary_text(outcome: Outcome, results: str | None) -> str:
     """The summary for a person: counts, then failures by class with examples, then what is left to do."""
     tally = outcome.tally
-    rate = tally.done / tally.seconds if tally.seconds else 0.0
     counts = [f"{tally.states['succeeded']} succeeded", f"{tally.states['failed']} failed"]
     for state, word in (("lost", "lost"), ("revoked", "revoked"), (NOT_STARTED, "not started")):
         if tally.states[state]:
@@ -82,7 +81,7 @@ def summary_text(outcome: Outcome, results: str | None) -> str:
     head = "stopped" if outcome.stopped_by or tally.broken else "finished"
     lines = [
         f"{head}: {tally.total} task{'s' if tally.total != 1 else ''}: {', '.join(counts)}; "
-        f"{tally.seconds:.1f} s, {rate:.1f} pods/s, {outcome.shards} shard{'s' if outcome.shards != 1 else ''} "
+        f"{tally.seconds:.1f} s, {tally.rate:.1f} pods/s, {outcome.shards} shard{'s' if outcome.shards != 1 else ''} "
         f"(run {outcome.run_id}, namespace {outcome.namespace})"
     ]
     for name, count in tally.classes.most_common():
