@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psutil
-import yaml
 
 from shard_executor._fast.keys import bin_of
 from shard_executor.devcluster.process import DevClusterProcess
@@ -142,23 +140,8 @@ def _command(process: psutil.Process) -> str:
         return ""
 
 
-def request(cluster: DevClusterProcess, method: str, path: str, body: Any = None) -> Any:
-    """One request to the cluster as its administrator; the JSON of the answer."""
-    with open(cluster.kubeconfig, encoding="utf-8") as file:
-        config = yaml.safe_load(file)
-    url = config["clusters"][0]["cluster"]["server"] + path
-    headers = {
-        "Authorization": f"Bearer {config['users'][0]['user']['token']}",
-        "Content-Type": "application/json",
-        "Accept": "application/json",
-    }
-    data = json.dumps(body).encode() if body is not None else None
-    with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=30) as answer:
-        return json.loads(answer.read())
-
-
 def pods(cluster: DevClusterProcess, namespace: str = "default") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = request(cluster, "GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
+    found: list[dict[str, Any]] = cluster.call("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
     return found
 
 
@@ -181,7 +164,6 @@ __all__ = [
     "outcome",
     "pod_body",
     "pods",
-    "request",
     "running",
     "states",
     "submission",

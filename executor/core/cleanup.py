@@ -19,7 +19,10 @@ def backoff_delay(tries: int, rng: random.Random, base: float = BACKOFF_BASE, ca
 
 @dataclass(slots=True)
 class Removal:
-    """A pod to be removed; `key` is its ticket, or `uid:<uid>` for a pod without one."""
+    """A pod to be removed; `key` is its ticket, or `uid:<uid>` for a pod without one.
+
+    An `accepted` delete may leave the pod for its grace period or a finalizer; it is looked for until `gone_by`.
+    """
 
     key: str
     namespace: str
@@ -30,6 +33,8 @@ class Removal:
     tries: int = 0
     in_flight: bool = False
     accepted: bool = False
+    gone_by: float = 0.0
+    checks: int = 0
     over: bool = False
 
 

@@ -81,16 +81,37 @@ class Ending(ShardBase):
 
     def _removal_accepted(self, removal: Removal, now: float) -> None:
         task = self.tasks.get(removal.key)
-        if task is None or task.pod_finished or removal.keep:
-            self._removal_over(removal, now)  # a finished pod is removed by the request itself
+        if task is None or removal.keep:
+            self._removal_over(removal, now)
             return
         self._report_revoked(task)
-        self._at(now + self.policy.gone_timeout, "gone", removal.key)
+        if not removal.gone_by:
+            removal.gone_by = now + self.policy.gone_timeout
+            self._check_later(removal, now)
+
+    def _check_later(self, removal: Removal, now: float) -> None:
+        """The watch will most likely say that the pod has gone; whether it did is asked now and then."""
+        wait = self.policy.gone_check * 2 ** min(removal.checks, 3)
+        removal.checks += 1
+        self._at(min(now + wait, removal.gone_by), "gone", removal.key)
 
     def _timer_gone(self, key: str, now: float) -> None:
         removal = self.cleanup.items.get(key)
-        if removal is not None and removal.accepted:
+        task = self.tasks.get(key)
+        if removal is None or task is None:
+            return
+        if now >= removal.gone_by:
             self._removal_over(removal, now, "its deletion was accepted but it is still there")
+        else:
+            self._read(task)
+
+    def _on_read_after(self, task: TaskHandler, event: ev.PodRead | ev.ReadFailed, now: float) -> None:
+        task.reading = False
+        removal = self.cleanup.items.get(task.ticket)
+        if isinstance(event, ev.PodRead) and event.uid != task.uid:
+            self._gone_after_end(task, now)
+        elif removal is not None and removal.accepted:
+            self._check_later(removal, now)
 
     def _removal_over(self, removal: Removal, now: float, pod_left: str | None = None) -> None:
         task = self.tasks.get(removal.key)

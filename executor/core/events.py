@@ -132,7 +132,7 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A delete or done-mark was answered: accepted, or the pod was not there any more (`absent`)."""
+    """A delete or done-mark was answered: accepted, or (`absent`) the pod is no longer there."""
 
     key: str
     absent: bool

@@ -157,7 +157,7 @@ class Launching(Ending):
         task.tries = 0
         task.name = self.name_of(task.stem, task.submission_id, task.attempt)
         task.uid = None
-        task.seen = task.pod_gone = task.pod_finished = False
+        task.seen = task.pod_gone = False
         task.pending_since = task.bad_since = task.launch_deadline = None
         self._by_name[task.namespace, task.name] = task.ticket
         self._requeue(task, now, f"{why}; attempt {task.attempt} follows")

@@ -65,7 +65,7 @@ class TaskHandler:
 
     `attempt` counts launches from 0, `tries` failed creates of the current attempt, `launch_deadline` is the time
     after which a create that keeps failing is given up. `seen` says that this shard's watch or a read has shown the
-    pod. `pod_gone` and `pod_finished` say what is known of the pod itself, whatever the ticket's state.
+    pod. `pod_gone` says that the pod itself is no more, whatever the ticket's state.
     """
 
     ticket: str
@@ -91,8 +91,6 @@ class TaskHandler:
     verdict: Verdict | None = None
     reported: bool = False
     pod_gone: bool = False
-    pod_finished: bool = False
-    relabelled: bool = False
     last_problem: str | None = None
     story: deque[str] = field(default_factory=lambda: deque(maxlen=STORY_LENGTH))
 

@@ -25,6 +25,7 @@ class ShardPolicy:
         pending_grace: how long a pod may wait for a reason that rarely mends (image, configuration) before it fails.
         pending_timeout: how long a pod may stay pending for any reason; None is without limit.
         gone_timeout: how long an accepted delete may take to remove the pod before its ticket is closed anyway.
+        gone_check: first interval at which a pod whose delete was accepted is looked for; it doubles three times.
         remove_timeout: how long refused deletes are repeated.
         launch_failure_retries: relaunches of a pod that the cluster lost before its task began.
         log_tail: fetch the last lines of a failed pod's log before it may be deleted.
@@ -36,6 +37,7 @@ class ShardPolicy:
     pending_grace: float = 30.0
     pending_timeout: float | None = None
     gone_timeout: float = 90.0
+    gone_check: float = 5.0
     remove_timeout: float = 900.0
     launch_failure_retries: int = 3
     log_tail: bool = True

@@ -99,9 +99,6 @@ class ShardState(Watching):
         task.has_body = True
         self._drop_body(task)
 
-    def _late_read(self, task: TaskHandler, event: ev.PodRead | ev.ReadFailed, now: float) -> None:
-        task.reading = False
-
     def _on_tick(self, event: ev.Tick, now: float) -> None:
         """Timers run after every event; a tick only brings the time."""
 
@@ -133,11 +130,11 @@ _TABLE: dict[tuple[TaskState, type], _Method] = {
     (S.QUEUED, ev.BodyRefused): ShardState._on_body_refused,
     **{(state, kind): ShardState._late_body for state in (*_OPEN[1:], *_AFTER) for kind in (ev.BodyArrived,)},
     **{(state, ev.BodyRefused): ShardState._ignore for state in (*_OPEN[1:], *_AFTER)},
-    # An answer to a read decides while launching and running, and comes too late afterwards.
+    # An answer to a read decides while launching and running; afterwards it can only say that the pod has gone.
     **{(state, ev.PodRead): ShardState._on_pod_read for state in _OPEN},
-    **{(state, ev.PodRead): ShardState._late_read for state in _AFTER},
+    **{(state, ev.PodRead): ShardState._on_read_after for state in _AFTER},
     **{(state, ev.ReadFailed): ShardState._on_read_failed for state in _OPEN},
-    **{(state, ev.ReadFailed): ShardState._late_read for state in _AFTER},
+    **{(state, ev.ReadFailed): ShardState._on_read_after for state in _AFTER},
     # Only a failure has its log fetched, and nothing but its answer ends that wait.
     (S.FAILED, ev.LogRead): ShardState._on_log,
     # Only what was reported can be acknowledged.

@@ -38,8 +38,6 @@ class Watching(Launching):
             task.uid = event.uid
             task.uid_since = now
         task.seen = True
-        if event.verdict.terminal:
-            task.pod_finished = True
         if task.state in (S.QUEUED, S.CREATING):
             self._drop_body(task)
             if task.revoking:
@@ -54,7 +52,6 @@ class Watching(Launching):
         task.seen = True
         task.began = task.began or verdict.began
         if verdict.terminal:
-            task.pod_finished = True
             if verdict.stage is Stage.SUCCEEDED:
                 self._finish(task, S.SUCCEEDED, verdict, now, tail=False)
             elif not task.began and self._relaunch(task, verdict, now):

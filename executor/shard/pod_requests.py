@@ -128,7 +128,7 @@ class PodRequests:
         except TransportFault as fault:
             return ev.RemoveFailed(action.key, fault.info)
         if 200 <= answer.status < 300:
-            return ev.Removed(action.key, False)
+            return ev.Removed(action.key, not action.keep and _is_gone(answer.body))
         info = fault_of(answer)
         # A conflict on the uid says that the name belongs to another pod by now: ours is gone.
         if info.fault is Fault.NOT_FOUND or (info.fault is Fault.CONFLICT and "uid" in info.message.lower()):
@@ -168,6 +168,19 @@ class PodRequests:
         if answer.status != 200 or not answer.body:
             return ev.LogRead(action.ticket, None)
         return ev.LogRead(action.ticket, answer.body.decode("utf-8", "replace"))
+
+
+def _is_gone(body: bytes) -> bool:
+    """Whether the answer to a delete says that the pod is gone already.
+
+    A delete without grace (finished and unscheduled pods get none, pkg/registry/core/pod/strategy.go) removes the
+    object at once and answers with its last state, unless finalizers hold it; any other leaves it for its grace.
+    """
+    try:
+        metadata = orjson.loads(body)["metadata"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return metadata.get("deletionGracePeriodSeconds") == 0 and not metadata.get("finalizers")
 
 
 def decode_single(body: bytes) -> PodChange | None:

@@ -12,13 +12,13 @@ from shard_executor.devcluster.process import DevClusterProcess
 @pytest.fixture
 def simulated() -> Iterator[DevClusterProcess]:
     """A cluster whose pods run for a second without processes."""
-    arguments = ["--sim-run-seconds", "0.5", "--sim-start-seconds", "0.05"]
-    with DevClusterProcess(kubelet="simulated", arguments=arguments) as cluster:
+    arguments = ["--kubelet", "simulated", "--capacity", "10000", "--start-seconds", "0.05", "--run-seconds", "0.5"]
+    with DevClusterProcess(arguments) as cluster:
         yield cluster
 
 
 @pytest.fixture
 def real() -> Iterator[DevClusterProcess]:
     """A cluster whose pods are local processes."""
-    with DevClusterProcess(kubelet="process") as cluster:
+    with DevClusterProcess() as cluster:
         yield cluster

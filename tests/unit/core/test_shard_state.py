@@ -96,7 +96,7 @@ def test_a_task_that_succeeds_is_created_reported_and_removed_only_after_the_ack
     bench.none(act.RemovePod)
     bench(ev.Acknowledged("t"))
     assert bench.one(act.RemovePod) == act.RemovePod("t", "ns", "t-s-0", "u", False)
-    bench(ev.Removed("t", False))
+    bench(ev.Removed("t", True))
     assert bench.one(act.Closed) == act.Closed("t", None)
     assert not bench.state.tasks
 
@@ -352,8 +352,8 @@ def test_a_refused_delete_backs_off_and_blocks_nobody() -> None:
     bench.none(act.RemovePod)
     bench(ev.RemoveFailed("a", FaultInfo(Fault.THROTTLED, 429, "", "slow down")))
     assert bench.one(act.RemovePod).matches(key="c")
-    bench(ev.Removed("b", False))
-    bench(ev.Removed("c", False))
+    bench(ev.Removed("b", True))
+    bench(ev.Removed("c", True))
     requests = 0
     for _ in range(400):
         bench(ev.Tick(), after=0.5)
@@ -409,8 +409,26 @@ def test_a_revoked_pod_that_never_goes_is_closed_at_the_limit(bench: Bench) -> N
     bench(ev.Revoked("t"))
     bench(ev.Removed("t", False))
     bench(ev.Acknowledged("t"))
-    bench(ev.Tick(), after=91.0)
+    bench(ev.Tick(), after=5.0)
+    for _ in range(20):
+        bench.one(act.ReadPod)
+        bench(ev.PodRead("t", "u", True, True, RUNNING))
+        while not bench.last or isinstance(bench.last[0], act.WakeAt):
+            bench(ev.Tick(), after=1.0)
+        if any(isinstance(a, act.Closed) for a in bench.last):
+            break
+    assert bench.now - 1000.0 == pytest.approx(90.0, abs=1.1)
     assert bench.one(act.Closed).pod_left == "its deletion was accepted but it is still there"
+
+
+def test_a_pod_that_went_unseen_after_its_delete_was_accepted_is_asked_for(bench: Bench) -> None:
+    bench.submit(uid="u", reported="failed", has_body=False)
+    bench(ev.Acknowledged("t"))
+    bench(ev.Removed("t", False))
+    bench(ev.Tick(), after=5.0)
+    bench.one(act.ReadPod)
+    bench(ev.PodRead("t", None))
+    assert bench.one(act.Closed) == act.Closed("t", None)
 
 
 def test_revoking_while_the_create_is_under_way_waits_for_its_answer(bench: Bench) -> None:
