@@ -153,7 +153,7 @@ cdef int json_moment(Cursor* cursor, Moment* moment, bint wanted) noexcept nogil
     return 0
 
 
-cdef int _state(Cursor* cursor, Context* context, StateFields* fields, bint wanted) noexcept nogil:
+cdef int _state(Cursor* cursor, Context* context, int kind, StateFields* fields, bint wanted) noexcept nogil:
     """One of waiting, running, terminated; null leaves it absent."""
     cdef Span key
     cdef bint first = True
@@ -170,9 +170,9 @@ cdef int _state(Cursor* cursor, Context* context, StateFields* fields, bint want
             more = read_text(cursor, &fields.reason)
         elif is_text(&key, b"message", 7):
             more = read_text(cursor, &fields.message)
-        elif is_text(&key, b"exitCode", 8):
+        elif kind == STATE_TERMINATED and is_text(&key, b"exitCode", 8):
             more = read_int32(cursor, &fields.exit_code)
-        elif is_text(&key, b"signal", 6):
+        elif kind == STATE_TERMINATED and is_text(&key, b"signal", 6):
             more = read_int32(cursor, &fields.signal)
         elif is_text(&key, b"startedAt", 9):
             more = json_moment(cursor, &fields.started, wanted)
@@ -214,11 +214,11 @@ cdef int _container(Cursor* cursor, Context* context, ContainerFields* fields, b
                 if more <= 0:
                     break
                 if is_text(&key, b"terminated", 10):
-                    more = _state(cursor, context, &states[STATE_TERMINATED], wanted)
+                    more = _state(cursor, context, STATE_TERMINATED, &states[STATE_TERMINATED], wanted)
                 elif is_text(&key, b"running", 7):
-                    more = _state(cursor, context, &states[STATE_RUNNING], wanted)
+                    more = _state(cursor, context, STATE_RUNNING, &states[STATE_RUNNING], wanted)
                 elif is_text(&key, b"waiting", 7):
-                    more = _state(cursor, context, &states[STATE_WAITING], wanted)
+                    more = _state(cursor, context, STATE_WAITING, &states[STATE_WAITING], wanted)
                 else:
                     more = skip_value(cursor)
                 if more < 0:
