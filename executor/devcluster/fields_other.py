@@ -1,7 +1,7 @@
 """The fields of the meta types and of every kind but Pod, in the notation explained in `fields_pod`.
 
-Source of names, numbers and patch keys: meta/v1, core/v1, policy/v1, authentication/v1 and authorization/v1 generated.proto of
-kubernetes/apimachinery and kubernetes/api, mid 2026.
+Source of names, numbers and patch keys: generated.proto of meta/v1, core/v1, policy/v1, authentication/v1 and
+authorization/v1 in kubernetes/apimachinery and kubernetes/api, mid 2026.
 """
 
 OTHER_FIELDS = """

@@ -150,8 +150,8 @@ def decode_envelope(data: bytes) -> Obj:
             "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
         )
     try:
-        parts = dict(_fields(data[4:]))
-        type_meta = dict(_fields(parts[1]))
+        parts = dict(fields(data[4:]))
+        type_meta = dict(fields(parts[1]))
         api_version, kind = type_meta[1].decode(), type_meta[2].decode()
         message = MESSAGES.get(kind)
         if message is None:
@@ -161,8 +161,12 @@ def decode_envelope(data: bytes) -> Obj:
         raise errors.bad_request(f"the protobuf body cannot be read: {error}") from error
 
 
-def _fields(data: bytes) -> list[tuple[int, Any]]:
-    """The fields of a message in order: numbers for varints, bytes for the rest."""
+def fields(data: bytes) -> list[tuple[int, Any]]:
+    """The fields of a message in order, by number: integers for varints, bytes for the rest.
+
+    Raises:
+        ValueError, IndexError: for bytes that are no message.
+    """
     result: list[tuple[int, Any]] = []
     position = 0
 
@@ -195,7 +199,7 @@ def _fields(data: bytes) -> list[tuple[int, Any]]:
 def _decode(message: Message, data: bytes) -> Obj:
     known = {field.number: field for field in message.fields}
     result: Obj = {}
-    for number, raw in _fields(data):
+    for number, raw in fields(data):
         field = known.get(number)
         if field is None or field.type == "r":
             continue
@@ -203,7 +207,7 @@ def _decode(message: Message, data: bytes) -> Obj:
             result.update(_decode(MESSAGES[field.type], raw))
             continue
         if field.mapped:
-            entry = dict(_fields(raw))
+            entry = dict(fields(raw))
             result.setdefault(field.name, {})[entry.get(1, b"").decode()] = _read(field.type, entry.get(2, b""))
         elif field.many:
             result.setdefault(field.name, []).append(_read(field.type, raw))
@@ -223,12 +227,12 @@ def _read(kind: str, raw: Any) -> Any:
     if kind == "b":
         return bool(raw)
     if kind in ("t", "u"):
-        seconds = dict(_fields(raw)).get(1)
+        seconds = dict(fields(raw)).get(1)
         return None if seconds is None else timestamp(seconds)
     if kind == "q":
-        return dict(_fields(raw)).get(1, b"").decode()
+        return dict(fields(raw)).get(1, b"").decode()
     if kind == "x":
-        parts = dict(_fields(raw))
+        parts = dict(fields(raw))
         return parts.get(3, b"").decode() if parts.get(1) else parts.get(2, 0)
     if kind == "y":
         return base64.b64encode(raw).decode()
