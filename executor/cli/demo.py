@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -67,6 +68,9 @@ def command(
     from shard_executor.cli.summary import print_json, print_out
 
     set_up_logging(verbose)
+    absent = [program for program in ("sh", "xargs", "sha256sum") if shutil.which(program) is None]
+    if absent:
+        raise CommandError(f"the demo's pods need {', '.join(absent)} on this machine (packages findutils, coreutils)")
     root = folder or standard_library()
     files = regular_files(root, skip_packages=folder is None)
     if not files:

@@ -32,10 +32,11 @@ class Engine(Protocol):
     def wait(self, timeout: float) -> bool: ...
     def acknowledge(self, ticket: str) -> None: ...
     def revoke(self, ticket: str) -> None: ...
-    def idle(self) -> bool: ...
     def stats(self) -> list[ShardStats]: ...
     @property
     def failure(self) -> str | None: ...
+    @property
+    def open_tickets(self) -> int: ...
     @property
     def pods_left(self) -> list[tuple[str, str]]: ...
 
@@ -44,9 +45,10 @@ class Engine(Protocol):
 class Tally:
     """The counts of a run so far.
 
-    `samples` are the first failed result records. `unconfirmed` tasks were revoked without an answer in time,
-    `pods_left` are pods that the cluster would not delete, with its words, and `cleaned` is False if the deletion of
-    finished pods took too long. After `write_error` or `engine_error` no further results could be had.
+    `samples` are the first failed result records. `unconfirmed` tasks were revoked without an answer in time;
+    `unsaved` ones ended but their results could not be written, so that their pods are kept. `pods_left` are pods
+    that the cluster would not delete, with its words; `cleaned` is False if the deletion of finished pods took too
+    long. After `write_error` or `engine_error` no further results could be had.
     """
 
     total: int
@@ -56,6 +58,7 @@ class Tally:
     submitted: int = 0
     seconds: float = 0.0
     unconfirmed: int = 0
+    unsaved: int = 0
     pods_left: list[tuple[str, str]] = field(default_factory=list)
     cleaned: bool = True
     write_error: OSError | None = None
@@ -174,11 +177,15 @@ class Job:
             else:
                 self._open[report.ticket] = report.state
         self.tally.engine_error = self._engine.failure
-        if not ended or not self._record([record_of(report.ticket, report) for report in ended]):
+        if not ended:
             return
+        saved = self._record([record_of(report.ticket, report) for report in ended])
         for report in ended:
             del self._open[report.ticket]
-            self._engine.acknowledge(report.ticket)
+            if saved:
+                self._engine.acknowledge(report.ticket)
+        if not saved:
+            self.tally.unsaved += len(ended)
 
     def _record(self, records: list[dict[str, Any]]) -> bool:
         try:
@@ -216,11 +223,15 @@ class Job:
         self._record([bare_record(task.id, NOT_STARTED, "stopped before it was started") for task in self._waiting])
 
     def _drop_without_results(self, deadline: float) -> None:
-        """Results can no longer be kept. The pods still go: nobody is left to collect them."""
+        """Results can no longer be written: pods under way go, those that have a result are kept for their owner."""
         while self._open and time.monotonic() < deadline and not self._engine.failure:
             for report in self._engine.drain():
-                if report.terminal and self._open.pop(report.ticket, None) is not None:
+                if not report.terminal or self._open.pop(report.ticket, None) is None:
+                    continue
+                if report.state == "revoked":
                     self._engine.acknowledge(report.ticket)
+                else:
+                    self.tally.unsaved += 1
             self._engine.wait(TICK)
             self._show("stopping")
         self.tally.unconfirmed = len(self._open)
@@ -228,7 +239,8 @@ class Job:
     def _clean_up(self) -> None:
         """Waits until the finished pods are deleted, at most CLEANUP_LIMIT."""
         deadline = time.monotonic() + CLEANUP_LIMIT
-        while not (self._engine.idle() or self.tally.unconfirmed or self._engine.failure):
+        kept = self.tally.unconfirmed + self.tally.unsaved
+        while self._engine.open_tickets > kept and not (self.tally.unconfirmed or self._engine.failure):
             if time.monotonic() >= deadline:
                 self.tally.cleaned = False
                 break

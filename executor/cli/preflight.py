@@ -81,8 +81,8 @@ async def _server_version(api: Api, credentials: Credentials, origin: str) -> st
     answer = await api.request("GET", "/version", timeout=REQUEST_LIMIT)
     if answer.status == 401:
         raise CommandError(
-            f"{shown_address(credentials)} ({origin}) refuses these credentials: {_words(answer)}; log in again or check the "
-            "user of this context"
+            f"{shown_address(credentials)} ({origin}) refuses these credentials: {_words(answer)}; "
+            "log in again or check the user of this context"
         )
     body = _object(answer)
     if answer.status == 403:  # hardened servers hide /version from accounts without system:public-info-viewer
@@ -90,8 +90,8 @@ async def _server_version(api: Api, credentials: Credentials, origin: str) -> st
     version = body.get("gitVersion")
     if answer.status != 200 or not isinstance(version, str):
         raise CommandError(
-            f"{shown_address(credentials)} ({origin}) is no Kubernetes API server, or it is not ready: GET /version answered "
-            f"{answer.status} {_words(answer)}; {_NEXT_CLUSTER}"
+            f"{shown_address(credentials)} ({origin}) is no Kubernetes API server, or it is not ready: "
+            f"GET /version answered {answer.status} {_words(answer)}; {_NEXT_CLUSTER}"
         )
     return version
 

@@ -58,7 +58,7 @@ def summary_object(outcome: Outcome, results: str | None, exit_code: int) -> dic
 def _clean_up_with(outcome: Outcome) -> str | None:
     """The command that removes what may be left of the run on the cluster, or None."""
     tally = outcome.tally
-    if tally.cleaned and not tally.unconfirmed and not tally.pods_left:
+    if tally.cleaned and not (tally.unconfirmed or tally.unsaved or tally.pods_left):
         return None
     return f"kubectl delete pods -n {outcome.namespace} -l shard-executor/instance={outcome.instance}"
 
@@ -67,7 +67,8 @@ def _error(outcome: Outcome) -> str | None:
     """Why the run was broken off, or None."""
     tally = outcome.tally
     if tally.write_error is not None:
-        return f"results could not be written: {tally.write_error}"
+        unsaved = f"; the pods of {tally.unsaved} tasks that have ended are kept" if tally.unsaved else ""
+        return f"results could not be written: {tally.write_error}{unsaved}"
     return tally.engine_error
 
 

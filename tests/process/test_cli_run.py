@@ -85,6 +85,23 @@ def test_failures_are_explained_and_do_not_stop_the_others(here):
     assert "failed: task 'bad': container-error, exit code 3" in result.stderr
 
 
+def test_a_shard_goes_on_reporting_after_its_first_failure(here):
+    """The next tasks end several heartbeats after the failure, which is counted in every one of them."""
+    write_tasks(
+        here / "t.jsonl",
+        {"id": "bad", "command": ["false"]},
+        *({"id": f"later{n}", "command": ["sleep", "4"]} for n in range(3)),
+    )
+    result = run(here, "t.jsonl", "--shards", "1", "--results", "out.jsonl")
+    assert result.returncode == 1
+    assert {name: record["state"] for name, record in read_results(here / "out.jsonl").items()} == {
+        "bad": "failed",
+        **{f"later{n}": "succeeded" for n in range(3)},
+    }
+    assert "has not been heard" not in result.stderr
+    assert "starting it again" not in result.stderr
+
+
 def test_without_a_results_file_the_summary_shows_failures(here):
     write_tasks(here / "t.jsonl", {"id": "bad", "command": ["sh", "-c", "echo no luck; exit 4"]})
     result = run(here, "t.jsonl", "--progress", "none")
