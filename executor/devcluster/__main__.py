@@ -47,7 +47,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key")
     parser.add_argument("--tls-client-ca", type=Path, metavar="FILE", help="accept client certificates signed by these")
     parser.add_argument("--no-watch-list", action="store_true", help="refuse streaming lists with 422, as 1.33 does")
-    parser.add_argument("--history", type=int, default=100_000, help="changes kept for each resource")
+    parser.add_argument("--history", type=int, default=50_000, help="changes kept for each resource")
     parser.add_argument("--parent-pid", type=int, metavar="PID", help="stop when this process is no longer the parent")
     return parser.parse_args(arguments)
 

@@ -65,7 +65,7 @@ class ClusterConfig:
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
     watch_list: bool = True
-    history: int = 100_000
+    history: int = 50_000
     queue_limit: int = QUEUE_LIMIT
 
 

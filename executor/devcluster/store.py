@@ -265,7 +265,10 @@ class Store:
         return stored
 
     def _publish(self, resource: str, kind: str, key: str, obj: Obj, previous: Obj | None) -> None:
-        self._histories[resource].append(Change(kind, self.version, key, obj, previous))
+        cold = self._histories[resource].append(Change(kind, self.version, key, obj, previous))
+        if cold is not None and isinstance(cold.obj, Stored):
+            # All watchers have sent it, or were closed: keeping its bytes would make the history ten times as large.
+            cold.obj.encoded.clear()
         for callback in self._subscribers.get(resource, ()):
             callback(kind, obj, previous)
 

@@ -14,6 +14,9 @@ Obj = dict[str, Any]
 Objs = list[Obj]  # named, because Store has a method called list
 
 
+WARM = 2_000  # changes that watchers may still have to send: twice the longest queue of one
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One write of one object.
@@ -42,11 +45,15 @@ class History:
         self._changes: deque[Change] = deque()
         self.floor = floor
 
-    def append(self, change: Change) -> None:
-        """Records a change; the oldest one goes when the window is full."""
+    def append(self, change: Change) -> Change | None:
+        """Records a change; the oldest one goes when the window is full.
+
+        Returns: the change that is no longer among the latest `WARM`, if there is one.
+        """
         if len(self._changes) >= self._limit:
             self.floor = self._changes.popleft().version
         self._changes.append(change)
+        return self._changes[-WARM - 1] if len(self._changes) > WARM else None
 
     def forget(self, version: int) -> None:
         """Drops everything up to `version`, as compaction does."""
