@@ -267,7 +267,7 @@ class Store:
     def _publish(self, resource: str, kind: str, key: str, obj: Obj, previous: Obj | None) -> None:
         cold = self._histories[resource].append(Change(kind, self.version, key, obj, previous))
         if cold is not None and isinstance(cold.obj, Stored):
-            # All watchers have sent it, or were closed: keeping its bytes would make the history ten times as large.
+            # Hardly needed again, and made anew if they are: kept, they would be most of the history's memory.
             cold.obj.encoded.clear()
         for callback in self._subscribers.get(resource, ()):
             callback(kind, obj, previous)

@@ -112,3 +112,15 @@ def test_a_quota_refuses_in_the_words_of_the_real_server(api: DevApi) -> None:
     )
     api.delete("first")
     assert api.call("POST", api.pods, manifest("second")).status == 201
+
+
+def test_a_body_beyond_the_limit_is_refused(api: DevApi) -> None:
+    answer = api.call("POST", api.pods, manifest("a", annotations={"big": "x" * (3 * 1024 * 1024)}))
+    assert (answer.status, answer.reason) == (413, "RequestEntityTooLarge")
+
+
+def test_characters_survive_both_ways(api: DevApi) -> None:
+    text = 'quote " backslash \\ <tag> & ü 😀 \u2028 line\nbreak'
+    assert api.create("a", annotations={"note": text})["metadata"]["annotations"] == {"note": text}
+    raw = api.call("GET", api.path("a")).body
+    assert b"\\u003ctag\\u003e \\u0026" in raw
