@@ -72,8 +72,8 @@ class Run:
 
     def __init__(self, cluster: DevClusterProcess, **config: Any) -> None:
         values: dict[str, Any] = {"instance": "tests", "owner": "tests", "namespace": "default", "shards": 2}
-        source = CredentialSource(kubeconfig=str(cluster.kubeconfig))
-        self.supervisor = Supervisor(SupervisorConfig(credentials=source, **{**values, **config}))
+        values["credentials"] = CredentialSource(kubeconfig=str(cluster.kubeconfig))
+        self.supervisor = Supervisor(SupervisorConfig(**{**values, **config}))
         self.cluster = cluster
         self.ends: dict[str, list[Report]] = {}
         self.progress: list[Report] = []
