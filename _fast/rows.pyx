@@ -86,6 +86,12 @@ cdef int _grow(Rows* rows) noexcept nogil:
     return 0
 
 
+cdef uint8_t* _append(uint8_t* to, const Span* text) noexcept nogil:
+    if text.size > 0:     # an absent text points nowhere
+        memcpy(to, text.at, text.size)
+    return to + text.size
+
+
 cdef int64_t add_row(Rows* rows, uint64_t high, uint64_t low, const Span* uid, const Span* namespace,
                      const Span* name) noexcept nogil:
     """Adds a row for a uid that has none; the texts are free of escapes. -1 when memory is out."""
@@ -103,9 +109,7 @@ cdef int64_t add_row(Rows* rows, uint64_t high, uint64_t low, const Span* uid, c
     sizes.namespace_size = <uint32_t>namespace.size
     sizes.name_size = <uint32_t>name.size
     memcpy(names, &sizes, sizeof(sizes))
-    memcpy(names + sizeof(sizes), uid.at, uid.size)
-    memcpy(names + sizeof(sizes) + uid.size, namespace.at, namespace.size)
-    memcpy(names + sizeof(sizes) + uid.size + namespace.size, name.at, name.size)
+    _append(_append(_append(names + sizeof(sizes), uid), namespace), name)
     row = &rows.rows[rows.count]
     memset(row, 0, sizeof(row[0]))
     row.uid_high = high

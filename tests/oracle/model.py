@@ -8,10 +8,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from shard_executor._fast.views import Bookmark, PodStatusView, StreamStatus, Undecodable
-
 from oracle import wire
 from oracle.project import Pod, Refused, parse, project
+from shard_executor._fast.views import Bookmark, PodStatusView, StreamStatus, Undecodable
 
 KINDS = ("ADDED", "MODIFIED", "DELETED")
 NO_STATUS = PodStatusView("", "", None, (), (), ())

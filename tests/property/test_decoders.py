@@ -3,9 +3,10 @@
 import random
 
 import pytest
-from corpus_data import STREAMS, recorded
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from corpus_data import STREAMS, recorded
 from oracle import encode, wire
 from oracle.model import Model, json_events, protobuf_events, replay, told
 from oracle.project import parse

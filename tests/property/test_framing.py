@@ -1,9 +1,12 @@
 """A stream tells the same wherever it is cut, and says what is left of an unfinished frame."""
 
+from itertools import pairwise
+
 import pytest
-from corpus_data import recorded
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from corpus_data import recorded
 from oracle.model import protobuf_frames, told
 from shard_executor._fast import FORMAT_JSON, FORMAT_PROTOBUF, DecodeError, PodTable
 
@@ -29,7 +32,7 @@ def fed(pieces, form):
 
 def cut(stream, places):
     places = sorted({0, len(stream), *places})
-    return [stream[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [stream[a:b] for a, b in pairwise(places)]
 
 
 @FORMATS

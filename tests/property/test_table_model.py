@@ -5,6 +5,7 @@ import random
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
 from oracle import encode, wire
 from oracle.model import Model, told
 from shard_executor._fast import FORMAT_JSON, FORMAT_PROTOBUF, PodTable
