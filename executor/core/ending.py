@@ -19,7 +19,7 @@ class Ending(ShardBase):
     def _finish(self, task: TaskHandler, state: TaskState, verdict: Verdict, now: float, *, tail: bool) -> None:
         task.verdict = verdict
         self._to(task, state, now, f"{verdict.failure_class or 'ok'} {verdict.reason or ''}")
-        self.outcomes[verdict.failure_class or "succeeded"] += 1
+        self.outcomes[verdict.failure_class.value if verdict.failure_class else "succeeded"] += 1
         if tail and self.policy.log_tail and not task.pod_gone:
             self._out.append(act.TailLog(task.ticket, task.namespace, task.name, verdict.container))
         else:
@@ -179,5 +179,5 @@ class Ending(ShardBase):
         task.verdict = Verdict(
             Stage.FAILED, task.began, FailureClass.REVOKED, "Revoked", None, "the task was revoked before it finished"
         )
-        self.outcomes[FailureClass.REVOKED] += 1
+        self.outcomes[FailureClass.REVOKED.value] += 1
         self._report_end(task, None)

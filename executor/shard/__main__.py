@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import traceback
+from typing import Any
 
 from shard_executor.shard.driver import Shard
 from shard_executor.shard.settings import ShardSettings
@@ -90,6 +91,15 @@ async def serve(sock: socket.socket, parent_pid: int) -> int:
         channel.send([msg.LOG, "error", f"the shard failed and will be restarted:\n{trace}"])
         end(_EXIT_FAILED)
 
+    def defect(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if error is None or "handle" not in context:
+            loop.default_exception_handler(context)  # a transport's complaint: its user has had the error
+        else:
+            # A callback of the loop failed: what it was for would be missing without anybody noticing.
+            failed("".join(traceback.format_exception(error)))
+
+    loop.set_exception_handler(defect)
     try:
         parent = os.pidfd_open(parent_pid)
     except ProcessLookupError:

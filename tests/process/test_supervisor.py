@@ -117,6 +117,18 @@ def test_a_failed_task_brings_its_exit_code_and_its_last_words(real: DevClusterP
     assert "/no/such/command" in reports["missing"].message
 
 
+def test_a_shard_goes_on_reporting_after_a_failure(simulated: DevClusterProcess) -> None:
+    with running(simulated, beat_interval=0.1) as run:
+        run.submit("bad", annotations=outcome("fail"))
+        run.finish()
+        until(
+            lambda: any(shard.outcomes == {"container-error": 1} for shard in run.supervisor.stats()),
+            "a heartbeat names the failure",
+            10.0,
+        )
+        assert not any(shard.restarts for shard in run.supervisor.stats())
+
+
 def test_when_the_parent_is_killed_the_shards_end_and_the_pods_stay(real: DevClusterProcess) -> None:
     script = textwrap.dedent(
         """
