@@ -62,7 +62,7 @@ class Supervisor:
         """Hands a task over; never blocks.
 
         Raises:
-            SupervisorError: not started or ended, or the submission is for a namespace that is not watched.
+            SupervisorError: not started or ended, a namespace that is not watched, or half a surrogate pair in a text.
         """
         if not self._started or self._ended:
             raise SupervisorError("submit needs a supervisor that is started and not ended")
@@ -71,6 +71,11 @@ class Supervisor:
                 f"ticket {submission.ticket}: namespace {submission.namespace!r} is not watched, "
                 f"only {self.config.namespace!r} is"
             )
+        for name in ("ticket", "name_stem", "submission_id", "body"):
+            try:
+                getattr(submission, name).encode()
+            except UnicodeEncodeError as error:
+                raise SupervisorError(f"ticket {submission.ticket!r}: {name} is no text: {error}") from None
         self._submitted += 1
         self._pump.command(self._pump.submit, submission)
 
