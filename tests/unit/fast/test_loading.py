@@ -32,7 +32,9 @@ def test_a_missing_build_says_how_to_build(tmp_path):
     for name in ("__init__.py", "views.py"):
         (package / "_fast" / name).write_bytes(Path(_fast.__file__).with_name(name).read_bytes())
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import shard_executor._fast"
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 1, done.stderr
     assert "setup.py build_ext --inplace" in done.stderr
     assert "ImportError: the compiled core of shard-executor cannot be loaded" in done.stderr
