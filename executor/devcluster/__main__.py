@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -127,6 +128,9 @@ def main() -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    # Every version of every object is a tree of dicts without cycles: collecting all generations again and again as
+    # they grow cost a tenth of the throughput at 10,000 pods.
+    gc.set_threshold(100_000, 50, 1000)
     try:
         asyncio.run(serve(config, arguments.kubeconfig, arguments.parent_pid))
     except OSError as error:

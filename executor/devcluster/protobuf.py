@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import calendar
 import time
+from functools import cache, lru_cache
 from typing import Any
 
 from shard_executor.devcluster import errors
@@ -19,6 +20,7 @@ from shard_executor.devcluster.versions import Obj
 MAGIC = b"k8s\x00"
 _TRAILER = b"\x1a\x00\x22\x00"  # empty contentEncoding and contentType of runtime.Unknown
 _MASK = (1 << 64) - 1
+_SHORT = tuple(bytes((value,)) for value in range(0x80))
 
 
 def envelope(api_version: str, kind: str, raw: bytes) -> bytes:
@@ -53,9 +55,9 @@ def encode(kind: str, obj: Obj) -> bytes:
 
 def varint(value: int) -> bytes:
     """A base-128 varint; negative numbers take ten bytes."""
+    if 0 <= value < 0x80:
+        return _SHORT[value]
     value &= _MASK
-    if value < 0x80:
-        return bytes((value,))
     result = bytearray()
     while value >= 0x80:
         result.append(value & 0x7F | 0x80)
@@ -65,7 +67,7 @@ def varint(value: int) -> bytes:
 
 
 def _chunk(tag: int, data: bytes) -> bytes:
-    return bytes((tag,)) + varint(len(data)) + data
+    return _SHORT[tag] + varint(len(data)) + data
 
 
 def _encode(message: Message, obj: Obj) -> bytes:
@@ -76,7 +78,7 @@ def _encode(message: Message, obj: Obj) -> bytes:
     for field in message.fields:
         if field.inline:
             data = _encode(MESSAGES[field.type], obj)
-            parts.append(varint(field.number << 3 | 2) + varint(len(data)) + data)
+            parts.append(_key(field) + varint(len(data)) + data)
             continue
         value = obj.get(field.name)
         if value is None:
@@ -94,29 +96,36 @@ def _encode(message: Message, obj: Obj) -> bytes:
     return result
 
 
+@cache
+def _key(field: Field) -> bytes:
+    """The field's number and wire type as they stand before each value."""
+    return varint(field.number << 3 | (0 if field.type in ("i", "b") else 2))
+
+
+@cache
 def _zero(field: Field) -> bytes:
     if field.type in ("i", "b"):
-        return varint(field.number << 3) + b"\x00"
+        return _key(field) + b"\x00"
     data = b"" if field.type in SCALARS else _encode(MESSAGES[field.type], {})
     if field.type == "q":
         data = b"\x0a\x00"
     elif field.type == "x":
         data = b"\x08\x00\x10\x00\x1a\x00"
-    return varint(field.number << 3 | 2) + varint(len(data)) + data
+    return _key(field) + varint(len(data)) + data
 
 
 def _entry(field: Field, key: str, value: Any) -> bytes:
     raw_key = key.encode()
     entry = _chunk(0x0A, raw_key) + _chunk(0x12, _scalar(field.type, value))
-    return varint(field.number << 3 | 2) + varint(len(entry)) + entry
+    return _key(field) + varint(len(entry)) + entry
 
 
 def _single(field: Field, value: Any) -> bytes:
     kind = field.type
     if kind in ("i", "b"):
-        return varint(field.number << 3) + varint(int(value))
+        return _key(field) + varint(int(value))
     data = _scalar(kind, value) if kind in SCALARS else _encode(MESSAGES[kind], value)
-    return varint(field.number << 3 | 2) + varint(len(data)) + data
+    return _key(field) + varint(len(data)) + data
 
 
 def _scalar(kind: str, value: Any) -> bytes:
@@ -135,6 +144,7 @@ def _scalar(kind: str, value: Any) -> bytes:
     return b""  # r: managedFields and the like, which this server does not keep
 
 
+@lru_cache(4096)  # the same second stands in many conditions and pods; strptime costs 8 microseconds
 def _seconds(text: str) -> int:
     return calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
 
