@@ -35,6 +35,7 @@ class ReadPod(Matches):
     ticket: str
     namespace: str
     name: str
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)

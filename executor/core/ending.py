@@ -11,6 +11,7 @@ from shard_executor.core.lifecycle import TaskHandler, TaskState
 from shard_executor.core.shard_base import ShardBase
 
 S = TaskState
+STILL_THERE = "its deletion was accepted but it is still there"
 
 
 class Ending(ShardBase):
@@ -88,6 +89,8 @@ class Ending(ShardBase):
         if not removal.gone_by:
             removal.gone_by = now + self.policy.gone_timeout
             self._check_later(removal, now)
+        elif now >= removal.gone_by:  # acknowledged after the last look at it
+            self._removal_over(removal, now, STILL_THERE)
 
     def _check_later(self, removal: Removal, now: float) -> None:
         """The watch will most likely say that the pod has gone; whether it did is asked now and then."""
@@ -101,12 +104,11 @@ class Ending(ShardBase):
         if removal is None or task is None:
             return
         if now >= removal.gone_by:
-            self._removal_over(removal, now, "its deletion was accepted but it is still there")
+            self._removal_over(removal, now, STILL_THERE)
         else:
             self._read(task)
 
     def _on_read_after(self, task: TaskHandler, event: ev.PodRead | ev.ReadFailed, now: float) -> None:
-        task.reading = False
         removal = self.cleanup.items.get(task.ticket)
         if isinstance(event, ev.PodRead) and event.uid != task.uid:
             self._gone_after_end(task, now)
@@ -141,6 +143,7 @@ class Ending(ShardBase):
     def _gone_after_end(self, task: TaskHandler, now: float) -> None:
         """The pod of a task whose end is decided has gone."""
         task.pod_gone = True
+        self.gates.room(task.namespace, now)
         if task.state is S.REVOKED:
             self._report_revoked(task)
         elif task.state is S.CLEANING:
@@ -156,7 +159,8 @@ class Ending(ShardBase):
         self._out.append(act.Closed(task.ticket, pod_left))
 
     def _on_revoked(self, task: TaskHandler, event: ev.Revoked, now: float) -> None:
-        if task.state is S.QUEUED and task.tries == 0 and not task.reading:
+        # Before the first complete list nobody knows what a predecessor created.
+        if task.state is S.QUEUED and task.tries == 0 and not task.reading and not self.hold_until:
             self._to(task, S.REVOKED, now, "revoked before its pod was created")
             self._report_revoked(task)
         elif task.state in (S.QUEUED, S.CREATING):

@@ -64,19 +64,25 @@ class CreateFailed:
 
 @dataclass(frozen=True, slots=True)
 class PodRead:
-    """Answer of a GET: `uid` is None if there is no such pod; `same` that submission and attempt are the ticket's."""
+    """Answer of a GET for launch attempt `attempt`: `uid` is None if there is no such pod.
+
+    `same` says that submission and attempt are the ticket's, `selected` that lists and watches show such a pod.
+    """
 
     ticket: str
     uid: str | None
     same: bool = False
     deleting: bool = False
     verdict: Verdict | None = None
+    attempt: int = 0
+    selected: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ReadFailed:
     ticket: str
     info: FaultInfo
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,12 +75,18 @@ POD_REASONS: dict[str, FailureClass] = {
     "Terminated": FailureClass.DRAINED,
     "Shutdown": FailureClass.DRAINED,
     "Preempting": FailureClass.PREEMPTED,
-    "UnexpectedAdmissionError": FailureClass.START_ERROR,
-    "NodeAffinity": FailureClass.START_ERROR,
-    "OutOfcpu": FailureClass.START_ERROR,
-    "OutOfmemory": FailureClass.START_ERROR,
-    "OutOfpods": FailureClass.START_ERROR,
 }
+
+# Pod-level reasons of a kubelet that would not admit the pod (pkg/kubelet/lifecycle/predicate.go and the managers'
+# admit handlers): its node was fuller or other than the scheduler knew, and another one may well take the pod.
+# `OutOf` is followed by the name of any resource.
+NODE_REFUSALS = frozenset({"UnexpectedAdmissionError", "NodeAffinity", "NodePorts", "TopologyAffinityError"})
+
+
+def refused_by_node(reason: str | None) -> bool:
+    """Whether a failed pod's reason says that no container of it was ever to run on its node."""
+    return reason is not None and (reason.startswith("OutOf") or reason in NODE_REFUSALS)
+
 
 # Reasons of a terminated container that say more than its exit code.
 TERMINATED_REASONS: dict[str, FailureClass] = {
@@ -199,13 +205,14 @@ def _reason_of(container: ContainerView | None) -> str | None:
 
 
 def _culprit(status: PodStatusView, main: ContainerView | None) -> ContainerView | None:
-    """The container to blame: a failed init container, else the main one unless only another failed."""
-    for container in status.init_containers:
-        if container.state == "terminated" and container.exit_code:
-            return container
-    if main is not None and main.state == "terminated" and main.exit_code:
-        return main
-    for container in status.containers:
+    """The container to blame: the main one unless only another failed, and an init container before any has run.
+
+    Sidecars among the init containers (KEP-753) are stopped when the others have ended, and what they exit with then
+    says nothing: an init container is to blame only for a main one that never began.
+    """
+    ordinary = status.containers if main is None else (main, *status.containers)
+    began = main is not None and main.state in ("running", "terminated")
+    for container in (*ordinary, *status.init_containers) if began else (*status.init_containers, *ordinary):
         if container.state == "terminated" and container.exit_code:
             return container
     return main
@@ -225,7 +232,7 @@ _Rule = Callable[[PodStatusView, "ContainerView | None", bool], "FailureClass | 
 
 
 def _by_pod_reason(status: PodStatusView, culprit: ContainerView | None, deleting: bool) -> FailureClass | None:
-    return POD_REASONS.get(status.reason)
+    return FailureClass.START_ERROR if refused_by_node(status.reason) else POD_REASONS.get(status.reason)
 
 
 def _by_disruption(status: PodStatusView, culprit: ContainerView | None, deleting: bool) -> FailureClass | None:

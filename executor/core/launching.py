@@ -8,7 +8,7 @@ from shard_executor.core import actions as act
 from shard_executor.core import events as ev
 from shard_executor.core.cleanup import backoff_delay
 from shard_executor.core.ending import Ending
-from shard_executor.core.failures import DISRUPTIONS, FailureClass, Stage, Verdict
+from shard_executor.core.failures import DISRUPTIONS, FailureClass, Stage, Verdict, refused_by_node
 from shard_executor.core.launch_faults import LaunchPolicy, launch_policy
 from shard_executor.core.lifecycle import TaskHandler, TaskState
 
@@ -25,21 +25,14 @@ class Launching(Ending):
     def _launch(self, now: float) -> None:
         if now < self.hold_until:
             return
-        skipped: list[tuple[int, int, str]] = []
         free = self.window.free(now)
-        while free > 0 and self._ready:
-            entry = heapq.heappop(self._ready)
-            task = self.tasks.get(entry[2])
-            if task is None or task.state is not S.QUEUED or task.reading:
-                continue
+        while free > 0 and (queue := self._next_queue(now)):
+            task = self.tasks.get(heapq.heappop(queue)[2])
+            if task is None or task.state is not S.QUEUED or task.reading or task.revoking:
+                continue  # a read that is under way or due decides about the last two
             if not task.has_body:
                 self._out.append(act.NeedBody(task.ticket))
                 continue  # comes back with the body
-            if not self.gates.admits(task.namespace, now):
-                skipped.append(entry)
-                if len(skipped) >= 256:
-                    break  # a long queue behind one full namespace must not be walked on every event
-                continue
             if task.launch_deadline is None:
                 task.launch_deadline = now + self.policy.create_timeout
             self._to(task, S.CREATING, now, f"attempt {task.attempt}")
@@ -47,13 +40,11 @@ class Launching(Ending):
             self.gates.started(task.namespace)
             self._out.append(act.CreatePod(task.ticket, task.namespace, task.name, task.attempt))
             free -= 1
-        for entry in skipped:
-            heapq.heappush(self._ready, entry)
-        if skipped:
-            opens = self.gates.opens_at(now)
-            if opens is not None and opens < self._woken_for:
-                self._woken_for = opens
-                self._out.append(act.WakeAt(opens))
+
+    def _next_queue(self, now: float) -> list[tuple[int, int, str]] | None:
+        """The queue whose head comes first among the namespaces that are not full."""
+        queues = [queue for namespace, queue in self._ready.items() if queue and self.gates.admits(namespace, now)]
+        return min(queues, default=None)
 
     def _on_body(self, task: TaskHandler, event: ev.BodyArrived, now: float) -> None:
         task.has_body = True
@@ -119,8 +110,7 @@ class Launching(Ending):
             task.launch_deadline = None
         elif parked and task.tries == 0 and self.policy.quota_timeout is not None:
             task.launch_deadline = now + self.policy.quota_timeout
-        if task.launch_deadline is not None and now >= task.launch_deadline:
-            self._fail_create(task, "CreateTimeout", f"gave up creating the pod; last answer: {task.last_problem}", now)
+        if self._give_up(task, now):
             return
         task.tries += 1
         self._to(task, S.QUEUED, now, f"create to be repeated: {task.last_problem}")
@@ -130,6 +120,17 @@ class Launching(Ending):
             self._enqueue(task)  # the namespace's gate holds it
         else:
             self._at(now + max(backoff_delay(task.tries, self._rng), retry_after or 0.0), "launch", task.ticket)
+
+    def _give_up(self, task: TaskHandler, now: float) -> bool:
+        """Ends a ticket whose pod can neither be created nor asked for, once its time is over."""
+        if task.launch_deadline is None or now < task.launch_deadline:
+            return False
+        if task.revoking:
+            self._to(task, S.REVOKED, now, f"revoked, as far as is known never created: {task.last_problem}")
+            self._report_revoked(task)
+        else:
+            self._fail_create(task, "CreateTimeout", f"gave up creating the pod; last answer: {task.last_problem}", now)
+        return True
 
     def _timer_launch(self, ticket: str, now: float) -> None:
         task = self.tasks.get(ticket)
@@ -157,14 +158,15 @@ class Launching(Ending):
         task.tries = 0
         task.name = self.name_of(task.stem, task.submission_id, task.attempt)
         task.uid = None
-        task.seen = task.pod_gone = False
-        task.pending_since = task.bad_since = task.launch_deadline = None
+        task.seen = task.pod_gone = task.reading = False
+        task.pending_since = task.bad_since = task.launch_deadline = task.read_due = None
         self._by_name[task.namespace, task.name] = task.ticket
         self._requeue(task, now, f"{why}; attempt {task.attempt} follows")
 
     def _relaunch(self, task: TaskHandler, verdict: Verdict, now: float) -> bool:
         """Launches another attempt of a pod that the cluster lost before its task began, if any are left."""
-        if verdict.failure_class not in RELAUNCHED or task.relaunches >= self.policy.launch_failure_retries:
+        relaunched = verdict.failure_class in RELAUNCHED or refused_by_node(verdict.reason)
+        if not relaunched or task.relaunches >= self.policy.launch_failure_retries:
             return False
         task.relaunches += 1
         if not task.pod_gone and task.uid is not None:

@@ -64,8 +64,9 @@ class TaskHandler:
     """Holds one ticket's state; only `ShardState` changes it.
 
     `attempt` counts launches from 0, `tries` failed creates of the current attempt, `launch_deadline` is the time
-    after which a create that keeps failing is given up. `seen` says that this shard's watch or a read has shown the
-    pod. `pod_gone` says that the pod itself is no more, whatever the ticket's state.
+    after which a create that keeps failing is given up. `seen` says that this shard's watch has shown the pod,
+    `read_due` when it is to be read for want of that. `pod_gone` says that the pod itself is no more, whatever the
+    ticket's state.
     """
 
     ticket: str
@@ -87,6 +88,7 @@ class TaskHandler:
     bad_since: float | None = None
     uid_since: float = 0.0
     reading: bool = False
+    read_due: float | None = None
     revoking: bool = False
     verdict: Verdict | None = None
     reported: bool = False

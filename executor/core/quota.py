@@ -7,6 +7,7 @@ at a time probes, backing off, and a pod of ours that ends there makes the next 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shard_executor.core.cleanup import backoff_delay
@@ -17,6 +18,7 @@ class _Gate:
     opens: float
     tries: int = 1
     probing: bool = False
+    roomy: bool = False
 
 
 class QuotaGates:
@@ -50,6 +52,9 @@ class QuotaGates:
     def refused(self, namespace: str, now: float) -> None:
         """A create was refused for quota."""
         gate = self._gates.get(namespace)
+        if gate is not None and gate.roomy:
+            self._gates[namespace] = _Gate(now)  # the pod that ended meanwhile may not have been counted out yet
+            return
         tries = gate.tries + 1 if gate is not None and gate.probing else (gate.tries if gate else 1)
         self._gates[namespace] = _Gate(now + backoff_delay(tries, self._rng, base=1.0), tries)
 
@@ -59,11 +64,12 @@ class QuotaGates:
         if gate is not None:
             gate.opens = now
             gate.tries = 1
+            gate.roomy = gate.probing
 
-    def opens_at(self, now: float) -> float | None:
-        """When the next gate that is not being probed opens."""
-        waiting = [gate.opens for gate in self._gates.values() if not gate.probing]
-        return max(now, min(waiting)) if waiting else None
+    def opens_at(self, namespaces: Iterable[str], now: float) -> float:
+        """When the next gate of these namespaces opens; infinite if all are open or being probed."""
+        gates = (self._gates.get(namespace) for namespace in namespaces)
+        return min((g.opens for g in gates if g is not None and not g.probing and g.opens > now), default=float("inf"))
 
     def parked(self) -> list[str]:
         """The namespaces that are waiting for quota."""

@@ -30,6 +30,7 @@ class ShardPolicy:
         launch_failure_retries: relaunches of a pod that the cluster lost before its task began.
         log_tail: fetch the last lines of a failed pod's log before it may be deleted.
         unseen_after: a created pod that no complete list has shown for this long is read by name.
+        unseen_every: a living pod that still goes unseen is read again at this interval.
     """
 
     create_timeout: float = 600.0
@@ -43,6 +44,7 @@ class ShardPolicy:
     log_tail: bool = True
     removals_in_flight: int = 16
     unseen_after: float = 5.0
+    unseen_every: float = 30.0
 
 
 class ShardBase:
@@ -76,7 +78,7 @@ class ShardBase:
         self.outcomes: Counter[str] = Counter()
         self._rng = rng
         self._by_name: dict[tuple[str, str], str] = {}
-        self._ready: list[tuple[int, int, str]] = []
+        self._ready: dict[str, list[tuple[int, int, str]]] = {}  # by namespace: a full one holds up no other
         self._timers: list[tuple[float, int, str, str]] = []
         self._woken_for = float("inf")
         self._serial = 0
@@ -94,12 +96,16 @@ class ShardBase:
 
     def _enqueue(self, task: TaskHandler) -> None:
         self._serial += 1
-        heapq.heappush(self._ready, (-task.priority, self._serial, task.ticket))
+        heapq.heappush(self._ready.setdefault(task.namespace, []), (-task.priority, self._serial, task.ticket))
 
     def _read(self, task: TaskHandler) -> None:
         if not task.reading:
             task.reading = True
-            self._out.append(act.ReadPod(task.ticket, task.namespace, task.name))
+            self._out.append(act.ReadPod(task.ticket, task.namespace, task.name, task.attempt))
+
+    def _read_at(self, task: TaskHandler, when: float) -> None:
+        task.read_due = when
+        self._at(when, "read", task.ticket)
 
     def _drop_body(self, task: TaskHandler) -> None:
         if task.has_body:

@@ -39,10 +39,10 @@ class ShardState(Watching):
 
     def _wake(self, now: float) -> None:
         at = self._timers[0][0] if self._timers else float("inf")
-        if self._ready:
+        waiting = [namespace for namespace, queue in self._ready.items() if queue]
+        if waiting:
             held = max(self.window.held_until, self.hold_until)
-            if now < held:
-                at = min(at, held)
+            at = min(at, held if now < held else self.gates.opens_at(waiting, now))
         if at < self._woken_for:
             self._woken_for = at
             self._out.append(act.WakeAt(at))
@@ -92,6 +92,12 @@ class ShardState(Watching):
             raise InvalidTransition(task.ticket, f"{type(event).__name__} in {task.state.value}", tuple(task.story))
         method(self, task, event, now)
 
+    def _on_read_answer(self, event: ev.PodRead | ev.ReadFailed, now: float) -> None:
+        task = self.tasks.get(event.ticket)
+        if task is not None and task.attempt == event.attempt:  # else the watch was faster, and another pod is at stake
+            task.reading = False
+            self._on_ticket_event(event, now)
+
     def _ignore(self, task: TaskHandler, event: ev.Event, now: float) -> None:
         task.note(now, f"{type(event).__name__} has nothing to say here")
 
@@ -100,7 +106,8 @@ class ShardState(Watching):
         self._drop_body(task)
 
     def _on_tick(self, event: ev.Tick, now: float) -> None:
-        """Timers run after every event; a tick only brings the time."""
+        """Timers run after every event; a tick brings the time, and uses up the wake-up that it answers."""
+        self._woken_for = float("inf")  # even if its clock ran a hair ahead of ours
 
     def validate(self) -> None:
         """Re-derives every counter and index from the tickets; for tests.
@@ -155,8 +162,10 @@ _DOORS: dict[type, Callable[[ShardState, Any, float], None]] = {
     ev.Removed: ShardState._on_removed,
     ev.RemoveFailed: ShardState._on_remove_failed,
     ev.Tick: ShardState._on_tick,
+    ev.PodRead: ShardState._on_read_answer,
+    ev.ReadFailed: ShardState._on_read_answer,
     **dict.fromkeys(
-        (ev.BodyArrived, ev.BodyRefused, ev.PodRead, ev.ReadFailed, ev.LogRead, ev.Acknowledged, ev.Revoked),
+        (ev.BodyArrived, ev.BodyRefused, ev.LogRead, ev.Acknowledged, ev.Revoked),
         ShardState._on_ticket_event,
     ),
 }

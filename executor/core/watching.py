@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from shard_executor.core import actions as act
 from shard_executor.core import events as ev
 from shard_executor.core.cleanup import backoff_delay
 from shard_executor.core.failures import PENDING_RULES, FailureClass, Stage, Verdict
+from shard_executor.core.launch_faults import LaunchPolicy, launch_policy
 from shard_executor.core.launching import Launching
 from shard_executor.core.lifecycle import TaskHandler, TaskState
 
@@ -22,23 +24,26 @@ class Watching(Launching):
         return task
 
     def _on_pod_seen(self, event: ev.PodSeen, now: float) -> None:
+        if event.verdict.terminal:
+            self.gates.room(event.namespace, now)  # a ResourceQuota's `pods` does not count finished ones
         task = self._find(event)
         if task is None:
             if event.verdict.terminal and not event.deleting and (event.namespace, event.name) not in self._by_name:
                 # Ownerless and finished: left by a ticket that is closed, or by an executor that is gone.
-                self._remove(f"uid:{event.uid}", event.namespace, event.name, event.uid, False, now)
+                self._remove_stray(event, now)
             return
         if task.uid is None:
             if event.deleting:
                 return  # 409 and a read decide about a pod of this name that is on its way out
             if task.state not in (S.QUEUED, S.CREATING):
                 # Its create was given up, yet one of the requests had reached the server.
-                self._remove(f"uid:{event.uid}", event.namespace, event.name, event.uid, False, now)
+                self._remove_stray(event, now)
                 return
             task.uid = event.uid
             task.uid_since = now
         task.seen = True
         if task.state in (S.QUEUED, S.CREATING):
+            self.gates.passed(task.namespace)  # its create may be the probe, and be answered when the ticket is closed
             self._drop_body(task)
             if task.revoking:
                 self._revoke_pod(task, now)
@@ -48,8 +53,12 @@ class Watching(Launching):
         if task.state in (S.PENDING, S.RUNNING):
             self._advance(task, event.verdict, event.deleting, now)
 
+    def _remove_stray(self, event: ev.PodSeen, now: float) -> None:
+        key = f"uid:{event.uid}"
+        if key not in self.cleanup.items:
+            self._remove(key, event.namespace, event.name, event.uid, False, now)
+
     def _advance(self, task: TaskHandler, verdict: Verdict, deleting: bool, now: float) -> None:
-        task.seen = True
         task.began = task.began or verdict.began
         if verdict.terminal:
             if verdict.stage is Stage.SUCCEEDED:
@@ -57,7 +66,8 @@ class Watching(Launching):
             elif not task.began and self._relaunch(task, verdict, now):
                 return
             else:
-                self._finish(task, S.FAILED, verdict, now, tail=verdict.began)
+                has_log = verdict.began or verdict.failure_class is FailureClass.INIT_CONTAINER
+                self._finish(task, S.FAILED, verdict, now, tail=has_log)
         elif verdict.stage is Stage.RUNNING:
             if task.state is S.PENDING:
                 self._to(task, S.RUNNING, now, "running")
@@ -96,13 +106,13 @@ class Watching(Launching):
             self._fail_pending(task, FailureClass.PENDING_TIMEOUT, task.verdict, now)
 
     def _on_pod_ended(self, event: ev.PodEnded, now: float) -> None:
+        self.gates.room(event.namespace, now)
         task = self._find(event)
         if task is None:
             self.cleanup.finish(f"uid:{event.uid}")
             return
         if task.uid is None:
             return  # a pod of this name from another time: the create's answer decides
-        self.gates.room(event.namespace, now)
         self._pod_gone(task, event.verdict, now)
 
     def _pod_gone(self, task: TaskHandler, verdict: Verdict | None, now: float) -> None:
@@ -134,18 +144,21 @@ class Watching(Launching):
         if task.state is S.CLEANING:
             self._close(task, now)
         elif task.state in (S.PENDING, S.RUNNING):
-            task.pod_gone = True  # not ours any more: it must not be removed
-            verdict = Verdict(
-                Stage.FAILED,
-                task.began,
-                FailureClass.HANDED_OVER,
-                "LabelsChanged",
-                None,
-                "the pod's labels were changed, so that it no longer belongs to this executor",
-            )
-            self._finish(task, S.LOST, verdict, now, tail=False)
+            self._handed_over(task, now)
         else:
             task.pod_gone = True
+
+    def _handed_over(self, task: TaskHandler, now: float) -> None:
+        task.pod_gone = True  # not ours any more: it must not be removed
+        verdict = Verdict(
+            Stage.FAILED,
+            task.began,
+            FailureClass.HANDED_OVER,
+            "LabelsChanged",
+            None,
+            "the pod's labels were changed, so that it no longer belongs to this executor",
+        )
+        self._finish(task, S.LOST, verdict, now, tail=False)
 
     def _on_relisted(self, event: ev.Relisted, now: float) -> None:
         self.hold_until = 0.0
@@ -159,7 +172,7 @@ class Watching(Launching):
             ):
                 self._read(task)
             elif not task.seen and task.uid is not None and task.state in (S.PENDING, S.RUNNING):
-                self._at(now + self.policy.unseen_after, "read", task.ticket)
+                self._read_at(task, now + self.policy.unseen_after)
 
     def _fail_pending(self, task: TaskHandler, failure: FailureClass, verdict: Verdict, now: float) -> None:
         message = verdict.message or "the pod did not start"
@@ -167,17 +180,19 @@ class Watching(Launching):
         self._finish(task, S.FAILED, ended, now, tail=False)
 
     def _on_pod_read(self, task: TaskHandler, event: ev.PodRead, now: float) -> None:
-        task.reading = False
         if task.state in (S.CREATING, S.QUEUED):
             self._read_while_launching(task, event, now)
-        elif task.state in (S.PENDING, S.RUNNING):
-            if event.uid is None or event.uid != task.uid:
-                self._pod_gone(task, None, now)
-            elif event.verdict is not None:
-                self._advance(task, event.verdict, event.deleting, now)
+        elif event.uid is None or event.uid != task.uid:
+            self._pod_gone(task, None, now)
+        elif not event.selected:
+            self._handed_over(task, now)
+        elif event.verdict is not None:
+            if not task.seen:
+                self._read_at(task, now + self.policy.unseen_every)
+            self._advance(task, event.verdict, event.deleting, now)
 
     def _read_while_launching(self, task: TaskHandler, event: ev.PodRead, now: float) -> None:
-        if event.uid is not None and event.same and not event.deleting:
+        if event.uid is not None and event.same and event.selected and not event.deleting:
             task.uid = event.uid
             task.uid_since = now
             self._drop_body(task)
@@ -197,16 +212,21 @@ class Watching(Launching):
             self._next_attempt(task, now, "the name is taken by a pod that is not this attempt's")
 
     def _on_read_failed(self, task: TaskHandler, event: ev.ReadFailed, now: float) -> None:
-        task.reading = False
         task.last_problem = f"reading the pod: {event.info.message}"
-        if task.state in (S.CREATING, S.QUEUED, S.PENDING, S.RUNNING):
-            task.tries += 1
-            wait = max(backoff_delay(task.tries, self._rng), event.info.retry_after or 0.0)
-            self._at(now + wait, "read", task.ticket)
+        if launch_policy(event.info.fault) is LaunchPolicy.SIGN_IN:
+            self._out.append(act.NeedCredentials())
+        if task.state in (S.CREATING, S.QUEUED):
+            if task.launch_deadline is None:
+                task.launch_deadline = now + self.policy.create_timeout
+            if self._give_up(task, now):
+                return
+        task.tries += 1
+        self._read_at(task, now + max(backoff_delay(task.tries, self._rng), event.info.retry_after or 0.0))
 
     def _timer_read(self, ticket: str, now: float) -> None:
         task = self.tasks.get(ticket)
-        if task is None:
-            return
+        if task is None or task.read_due is None or now < task.read_due:
+            return  # that read was of another attempt, or has been put off
+        task.read_due = None
         if task.state in (S.CREATING, S.QUEUED) or (task.state in (S.PENDING, S.RUNNING) and not task.seen):
             self._read(task)

@@ -66,7 +66,12 @@ class Shard:
         )
         low, high = settings.bins
         self.table = PodTable(bin_lo=low, bin_hi=high)
-        self._requests = PodRequests(self.api, timeout=settings.request_timeout, log_lines=settings.log_tail_lines)
+        self._requests = PodRequests(
+            self.api,
+            timeout=settings.request_timeout,
+            log_lines=settings.log_tail_lines,
+            selects=settings.selects,
+        )
         self._watcher = Watcher(
             self.api,
             self.table,
@@ -221,8 +226,7 @@ class Shard:
         task.add_done_callback(self._creates.discard)
 
     def _read(self, action: act.ReadPod) -> None:
-        task = self.state.tasks[action.ticket]
-        self._spawn(self._requests.read(action, task.submission_id, task.attempt))
+        self._spawn(self._requests.read(action, self.state.tasks[action.ticket].submission_id))
 
     def _remove(self, action: act.RemovePod) -> None:
         self._spawn(self._requests.remove(action))

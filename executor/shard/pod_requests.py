@@ -6,7 +6,7 @@ Nothing is decided or repeated here: a request is sent once and what came of it 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -53,15 +53,23 @@ class PodRequests:
         api: the API server.
         timeout: limit of one request in seconds.
         log_lines: lines of a failed pod's log to fetch.
+        selects: whether lists and watches of this shard show a pod with such labels.
         clock: seconds, monotonic; for latencies.
     """
 
     def __init__(
-        self, api: Api, *, timeout: float, log_lines: int, clock: Callable[[], float] = time.monotonic
+        self,
+        api: Api,
+        *,
+        timeout: float,
+        log_lines: int,
+        selects: Callable[[Mapping[str, str]], bool],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._timeout = timeout
         self._log_lines = log_lines
+        self._selects = selects
         self._clock = clock
 
     async def create(self, action: act.CreatePod, body: str) -> ev.Created | ev.CreateFailed:
@@ -90,26 +98,28 @@ class PodRequests:
             info = fault_of(answer)
         return ev.CreateFailed(action.ticket, action.attempt, info, latency)
 
-    async def read(self, action: act.ReadPod, submission_id: str, attempt: int) -> ev.PodRead | ev.ReadFailed:
+    async def read(self, action: act.ReadPod, submission_id: str) -> ev.PodRead | ev.ReadFailed:
+        ticket, attempt = action.ticket, action.attempt
         try:
             answer = await self._api.request(
                 "GET", f"{_pods_path(action.namespace)}/{action.name}", timeout=self._timeout, verb="get"
             )
         except TransportFault as fault:
-            return ev.ReadFailed(action.ticket, fault.info)
+            return ev.ReadFailed(ticket, fault.info, attempt)
         if answer.status == 404:
-            return ev.PodRead(action.ticket, None)
+            return ev.PodRead(ticket, None, attempt=attempt)
         if answer.status != 200:
-            return ev.ReadFailed(action.ticket, fault_of(answer))
+            return ev.ReadFailed(ticket, fault_of(answer), attempt)
         pod = decode_single(answer.body)
         if pod is None:
-            return ev.ReadFailed(action.ticket, _protocol_fault("reading the pod", answer))
+            return ev.ReadFailed(ticket, _protocol_fault("reading the pod", answer), attempt)
         annotations = pod.annotations()
         same = (annotations.get(SUBMISSION_ANNOTATION), annotations.get(ATTEMPT_ANNOTATION)) == (
             submission_id,
             str(attempt),
         )
-        return ev.PodRead(action.ticket, pod.uid, same, pod.deleting, judge(pod.phase, pod.deleting, pod.status()))
+        verdict = judge(pod.phase, pod.deleting, pod.status())
+        return ev.PodRead(ticket, pod.uid, same, pod.deleting, verdict, attempt, self._selects(pod.labels()))
 
     async def remove(self, action: act.RemovePod) -> ev.Removed | ev.RemoveFailed:
         path = f"{_pods_path(action.namespace)}/{action.name}"
@@ -130,8 +140,7 @@ class PodRequests:
         if 200 <= answer.status < 300:
             return ev.Removed(action.key, not action.keep and _is_gone(answer.body))
         info = fault_of(answer)
-        # A conflict on the uid says that the name belongs to another pod by now: ours is gone.
-        if info.fault is Fault.NOT_FOUND or (info.fault is Fault.CONFLICT and "uid" in info.message.lower()):
+        if info.fault is Fault.NOT_FOUND or _is_anothers(info):
             return ev.Removed(action.key, True)
         return ev.RemoveFailed(action.key, info)
 
@@ -170,6 +179,18 @@ class PodRequests:
         return ev.LogRead(action.ticket, answer.body.decode("utf-8", "replace"))
 
 
+def _is_anothers(info: FaultInfo) -> bool:
+    """Whether a refusal says that the name belongs to a pod with another uid by now, so that ours is gone.
+
+    A delete's precondition is answered by 409 (registry/rest/delete.go, storage/interfaces.go), a patch that would
+    change the uid by 422. Other conflicts say no such thing, and the pod's name in their words proves nothing.
+    """
+    message = info.message.lower()
+    if info.fault is Fault.CONFLICT:
+        return "uid in" in message and "precondition" in message
+    return info.fault is Fault.INVALID and "metadata.uid" in message
+
+
 def _is_gone(body: bytes) -> bool:
     """Whether the answer to a delete says that the pod is gone already.
 
@@ -179,6 +200,8 @@ def _is_gone(body: bytes) -> bool:
     try:
         metadata = orjson.loads(body)["metadata"]
     except (ValueError, KeyError, TypeError):
+        return False
+    if not isinstance(metadata, dict):
         return False
     return metadata.get("deletionGracePeriodSeconds") == 0 and not metadata.get("finalizers")
 

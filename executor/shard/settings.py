@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,12 @@ class ShardSettings:
                 "window": tuple(data["window"]),
             }
         )
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Whether a pod with these labels is one that `label_selector` selects."""
+        if labels.get("shard-executor/instance") != self.instance or labels.get("airflow_executor_done") == "True":
+            return False
+        return self.shards == 1 or labels.get("shard-executor/bin", "") in map(str, range(*self.bins))
 
     def label_selector(self) -> str:
         """Which pods this shard lists and watches: its executor's, in its bins, not marked as done."""

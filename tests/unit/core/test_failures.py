@@ -22,6 +22,7 @@ from shard_executor.core.failures import (
     FailureClass,
     Stage,
     judge,
+    refused_by_node,
 )
 
 C = FailureClass
@@ -239,3 +240,21 @@ def test_every_disruption_reason_of_the_enhancement_is_known() -> None:
         "DeletionByPodGC",
         "TerminationByKubelet",
     }
+
+
+def test_a_sidecar_that_is_stopped_after_the_task_is_not_blamed_for_its_failure() -> None:
+    sidecar = ended(143, name="mesh")
+    verdict = judge(PHASE_FAILED, False, status(ended(3), init=(sidecar,)))
+    assert (verdict.failure_class, verdict.exit_code, verdict.container) == (C.CONTAINER_ERROR, 3, "base")
+
+
+def test_a_container_that_fails_beside_the_task_is_blamed_before_a_stopped_sidecar() -> None:
+    verdict = judge(PHASE_FAILED, False, status(ended(0), ended(4, name="log"), init=(ended(143, name="mesh"),)))
+    assert (verdict.failure_class, verdict.exit_code, verdict.container) == (C.CONTAINER_ERROR, 4, "log")
+
+
+@pytest.mark.parametrize("reason", ["OutOfcpu", "OutOfexample.com/gpu", "UnexpectedAdmissionError", "NodeAffinity"])
+def test_a_pod_that_its_node_refused_could_not_start(reason: str) -> None:
+    verdict = judge(PHASE_FAILED, False, status(reason=reason, message="no room"))
+    assert (verdict.failure_class, verdict.reason, verdict.message) == (C.START_ERROR, reason, "no room")
+    assert refused_by_node(verdict.reason)

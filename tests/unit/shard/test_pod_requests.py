@@ -1,0 +1,149 @@
+"""The requests for single pods: what is sent, and what each answer of an API server says about the pod."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from api_session import Session
+from fake_api import DROP, Reply
+from shard_executor.core import actions as act
+from shard_executor.core import events as ev
+from shard_executor.core.credentials import Credentials
+from shard_executor.core.faults import Fault
+from shard_executor.shard.pod_requests import PodRequests
+from shard_executor.shard.settings import ShardSettings
+
+# As kube-apiserver 1.36 words them.
+OTHER_UID = (
+    'Operation cannot be fulfilled on Pod "t-0": the UID in the precondition (u) does not match the UID in record '
+    "(v). The object might have been deleted and then recreated"
+)
+OTHER_UID_IN_STORAGE = (
+    'Operation cannot be fulfilled on pods "t-0": StorageError: invalid object, Code: 4, Key: /registry/pods/ns/t-0, '
+    "ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: u, UID in object meta: v"
+)
+MODIFIED = (
+    'Operation cannot be fulfilled on pods "fluid-guid-0": the object has been modified; '
+    "please apply your changes to the latest version and try again"
+)
+IMMUTABLE = 'Pod "t-0" is invalid: metadata.uid: Invalid value: "u": field is immutable'
+
+
+def settings(**fields: Any) -> ShardSettings:
+    values: dict[str, Any] = {
+        "shard": 1,
+        "shards": 2,
+        "bins": (128, 256),
+        "parent_pid": 1,
+        "instance": "tests",
+        "owner": "tests",
+        "namespace": "ns",
+        "credentials": Credentials(host="http://127.0.0.1:1"),
+        "log_tail_lines": 20,
+        "request_timeout": 10.0,
+        "beat_interval": 1.0,
+        "window": (1, 1, 1),
+    }
+    return ShardSettings(**{**values, **fields})
+
+
+def refusal(status: int, reason: str, message: str) -> Reply:
+    body = {"kind": "Status", "status": "Failure", "reason": reason, "message": message, "code": status}
+    return Reply(status, json.dumps(body).encode())
+
+
+def answers(*script: Any, method: str, action: Any, arguments: tuple[Any, ...] = ()) -> tuple[Any, list[Any]]:
+    """What a request comes to on a server that answers by the script, and what the server was sent."""
+
+    async def ask() -> tuple[Any, list[Any]]:
+        async with asyncio.timeout(30), Session(*script) as (api, fake):
+            requests = PodRequests(api, timeout=10.0, log_lines=20, selects=settings().selects)
+            return await getattr(requests, method)(action, *arguments), list(fake.requests)
+
+    return asyncio.run(ask())
+
+
+def remove(reply: Any, keep: bool = False) -> ev.Removed | ev.RemoveFailed:
+    found, _ = answers(reply, method="remove", action=act.RemovePod("k", "ns", "t-0", "u", keep))
+    assert isinstance(found, ev.Removed | ev.RemoveFailed)
+    return found
+
+
+@pytest.mark.parametrize("message", [OTHER_UID, OTHER_UID_IN_STORAGE])
+def test_a_conflict_on_the_uid_says_that_our_pod_is_gone(message: str) -> None:
+    assert remove(refusal(409, "Conflict", message)) == ev.Removed("k", True)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_any_other_conflict_is_a_refusal_whatever_the_pod_is_called(keep: bool) -> None:
+    found = remove(refusal(409, "Conflict", MODIFIED), keep)
+    assert isinstance(found, ev.RemoveFailed)
+    assert found.info.fault is Fault.CONFLICT
+
+
+def test_a_mark_that_would_change_a_uid_says_that_our_pod_is_gone() -> None:
+    assert remove(refusal(422, "Invalid", IMMUTABLE), keep=True) == ev.Removed("k", True)
+    assert isinstance(remove(refusal(422, "Invalid", "metadata.labels: Invalid value"), keep=True), ev.RemoveFailed)
+
+
+def test_a_pod_that_is_not_there_is_gone() -> None:
+    assert remove(refusal(404, "NotFound", 'pods "t-0" not found')) == ev.Removed("k", True)
+
+
+def test_a_delete_names_the_uid_and_its_answer_says_whether_the_pod_is_gone() -> None:
+    gone = {"kind": "PartialObjectMetadata", "metadata": {"name": "t-0", "deletionGracePeriodSeconds": 0}}
+    action = act.RemovePod("k", "ns", "t-0", "u")
+    found, (request,) = answers(Reply(200, json.dumps(gone).encode()), method="remove", action=action)
+    assert found == ev.Removed("k", True)
+    assert (request.method, request.path, request.query) == ("DELETE", "/api/v1/namespaces/ns/pods/t-0", {"uid": "u"})
+    held = {**gone, "metadata": {**gone["metadata"], "finalizers": ["example.com/f"]}}  # type: ignore[dict-item]
+    assert remove(Reply(200, json.dumps(held).encode())) == ev.Removed("k", False)
+    assert remove(Reply(200, b'{"kind":"Status","metadata":null,"status":"Success"}')) == ev.Removed("k", False)
+    assert isinstance(remove(DROP), ev.RemoveFailed)
+
+
+def pod(bin_number: str = "200", attempt: str = "2", **labels: str) -> bytes:
+    metadata = {
+        "name": "t-2",
+        "namespace": "ns",
+        "uid": "u",
+        "resourceVersion": "7",
+        "labels": {"shard-executor/instance": "tests", "shard-executor/bin": bin_number, **labels},
+        "annotations": {"shard-executor/submission": "s", "shard-executor/attempt": attempt},
+    }
+    return json.dumps({"kind": "Pod", "metadata": metadata, "status": {"phase": "Running"}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "same", "selected"),
+    [
+        (pod(), True, True),
+        (pod(attempt="1"), False, True),
+        (pod(bin_number="3"), True, False),
+        (pod(airflow_executor_done="True"), True, False),
+        (pod(**{"shard-executor/instance": "another"}), True, False),
+    ],
+    ids=["ours", "another-attempt", "another-bin", "marked-as-done", "another-instance"],
+)
+def test_a_read_says_whose_the_pod_is_and_whether_the_watch_shows_it(body: bytes, same: bool, selected: bool) -> None:
+    action = act.ReadPod("t", "ns", "t-2", 2)
+    found, _ = answers(Reply(200, body), method="read", action=action, arguments=("s",))
+    assert (found.uid, found.attempt, found.same, found.selected) == ("u", 2, same, selected)
+
+
+def test_a_read_that_fails_says_of_which_attempt() -> None:
+    action = act.ReadPod("t", "ns", "t-2", 2)
+    found, _ = answers(refusal(403, "Forbidden", "no"), method="read", action=action, arguments=("s",))
+    assert (type(found), found.attempt) == (ev.ReadFailed, 2)
+    found, _ = answers(refusal(404, "NotFound", "no"), method="read", action=action, arguments=("s",))
+    assert found == ev.PodRead("t", None, attempt=2)
+
+
+def test_with_one_shard_a_pod_needs_no_bin() -> None:
+    only = settings(shards=1, bins=(0, 256))
+    assert only.selects({"shard-executor/instance": "tests"})
+    assert not settings().selects({"shard-executor/instance": "tests"})
