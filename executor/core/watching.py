@@ -192,7 +192,9 @@ class Watching(Launching):
             self._advance(task, event.verdict, event.deleting, now)
 
     def _read_while_launching(self, task: TaskHandler, event: ev.PodRead, now: float) -> None:
-        if event.uid is not None and event.same and event.selected and not event.deleting:
+        # A pod of this attempt on its way out is given up for another attempt only if its task has not begun.
+        began = event.verdict is not None and event.verdict.began
+        if event.uid is not None and event.same and event.selected and (began or not event.deleting):
             task.uid = event.uid
             task.uid_since = now
             self._drop_body(task)
@@ -202,7 +204,7 @@ class Watching(Launching):
             self._to(task, S.PENDING, now, f"the create had succeeded, uid {event.uid}")
             self._progress(task, "pending")
             if event.verdict is not None:
-                self._advance(task, event.verdict, False, now)
+                self._advance(task, event.verdict, event.deleting, now)
         elif task.revoking:
             self._to(task, S.REVOKED, now, "revoked, never created")
             self._report_revoked(task)

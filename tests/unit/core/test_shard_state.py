@@ -89,12 +89,25 @@ def test_a_lost_answer_is_settled_by_the_name(bench: Bench) -> None:
     assert bench.state.tasks["t"].attempt == 0
 
 
-@pytest.mark.parametrize(("same", "deleting"), [(False, False), (True, True)])
-def test_a_name_taken_by_another_pod_bumps_the_attempt(bench: Bench, same: bool, deleting: bool) -> None:
+@pytest.mark.parametrize(
+    ("same", "deleting", "verdict"), [(False, False, RUNNING), (True, True, PENDING)], ids=["foreign", "deleted"]
+)
+def test_a_name_taken_by_another_pod_bumps_the_attempt(
+    bench: Bench, same: bool, deleting: bool, verdict: Verdict
+) -> None:
     bench.submit()
     bench.create_failed(Fault.ALREADY_EXISTS)
-    bench(ev.PodRead("t", "other", same, deleting, RUNNING))
+    bench(ev.PodRead("t", "other", same, deleting, verdict))
     assert bench.one(act.CreatePod) == act.CreatePod("t", "ns", "t-s-1", 1)
+
+
+def test_a_pod_whose_task_began_is_not_repeated_because_somebody_deletes_it(bench: Bench) -> None:
+    bench.submit()
+    bench.create_failed(Fault.ALREADY_EXISTS)
+    bench(ev.PodRead("t", "u", True, True, RUNNING))
+    bench.none(act.CreatePod)
+    bench.ended(Verdict(Stage.FAILED, True, FailureClass.DELETED, "Error"))
+    assert bench.one(act.Report).matches(state="lost", terminal=True, attempt=0)
 
 
 def test_a_name_that_was_taken_and_is_free_again_is_created_again(bench: Bench) -> None:
