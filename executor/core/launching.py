@@ -79,7 +79,7 @@ class Launching(Ending):
         elif policy in (LaunchPolicy.READ, LaunchPolicy.REFUSE, LaunchPolicy.PARK):
             self.window.answered(event.latency)
         else:
-            self.window.abandoned()
+            self.window.abandoned(now)
         task = self.tasks.get(event.ticket)
         if task is None or task.attempt != event.attempt:
             return

@@ -9,6 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Failures in a row after which no create is sent for a while: tickets that wait for their own retry make room for
+# others, so that a server that answers nothing but errors would be asked as fast as it can refuse.
+FAILURES_IN_A_ROW = 8
+HOLD_BASE = 0.25
+HOLD_CAP = 5.0
+
 
 @dataclass(slots=True)
 class CreateWindow:
@@ -28,6 +34,8 @@ class CreateWindow:
     held_until: float = 0.0
     best_latency: float = 0.0
     _shrunk_at: float = -1e9
+    _failures: int = 0
+    _holds: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.minimum <= self.initial <= self.maximum:
@@ -54,6 +62,7 @@ class CreateWindow:
         """
         full = self.in_flight >= int(self.size)
         self.in_flight -= 1
+        self._failures = self._holds = 0
         self.best_latency = latency if not self.best_latency else min(latency, self.best_latency * 1.001)
         if full and not (latency > 0.25 and latency > 4 * self.best_latency):
             self.size = min(float(self.maximum), self.size + 1.0 / self.size if self.size > 16 else self.size + 0.5)
@@ -66,7 +75,15 @@ class CreateWindow:
             self.size = max(float(self.minimum), self.size / 2)
         if retry_after:
             self.held_until = max(self.held_until, now + retry_after)
+        self._failed(now)
 
-    def abandoned(self) -> None:
-        """A create ended without saying anything about the server's load."""
+    def abandoned(self, now: float) -> None:
+        """A create failed without saying anything about the server's load."""
         self.in_flight -= 1
+        self._failed(now)
+
+    def _failed(self, now: float) -> None:
+        self._failures += 1
+        if self._failures > FAILURES_IN_A_ROW and now >= self.held_until:
+            self.held_until = now + min(HOLD_CAP, HOLD_BASE * 2.0 ** min(self._holds, 16))
+            self._holds += 1

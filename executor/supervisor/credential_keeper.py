@@ -27,8 +27,8 @@ class CredentialKeeper:
         self._source = source
         self._changed = changed
         self._wake = threading.Event()
+        self._end = threading.Event()
         self._forced = False
-        self._ending = False
         self._thread: threading.Thread | None = None
         self._last: Credentials | None = None
 
@@ -43,17 +43,16 @@ class CredentialKeeper:
         self._wake.set()
 
     def end(self, timeout: float = 5.0) -> None:
-        self._ending = True
+        self._end.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout)
 
     def _run(self) -> None:
-        pause = threading.Event()
-        while not self._ending:
+        while True:
             self._wake.wait(CHECK_INTERVAL)
             self._wake.clear()
-            if self._ending:
+            if self._end.is_set():
                 return
             forced, self._forced = self._forced, False
             try:
@@ -61,8 +60,11 @@ class CredentialKeeper:
             except CredentialError as error:
                 log.warning("credentials could not be renewed, the old ones stay in use: %s", error)
                 record = None
+            except Exception:  # a plugin's answer that nobody foresaw: without this thread no token is ever renewed
+                log.exception("credentials could not be renewed, the old ones stay in use")
+                record = None
             if record is not None and (forced or record != self._last):
                 self._last = record
                 self._changed(record)
-            if forced and not self._ending:
-                pause.wait(REFRESH_INTERVAL)
+            if forced:
+                self._end.wait(REFRESH_INTERVAL)

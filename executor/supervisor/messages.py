@@ -98,9 +98,12 @@ class FrameReader:
             if len(buffer) - at - 4 < length:
                 break
             try:
-                messages += orjson.loads(memoryview(buffer)[at + 4 : at + 4 + length])
+                found = orjson.loads(memoryview(buffer)[at + 4 : at + 4 + length])
             except ValueError as error:
                 raise FrameError(f"a frame that is no JSON: {error}") from error
+            if not isinstance(found, list) or not all(isinstance(m, list) and m and type(m[0]) is str for m in found):
+                raise FrameError("a frame that is no list of messages")
+            messages += found
             at += 4 + length
         if at:
             del buffer[:at]

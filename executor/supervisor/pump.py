@@ -105,7 +105,10 @@ class Pump:
         self.ledger.accept(submission, time.time())
 
     def acknowledge(self, name: str) -> None:
-        self._to_shard(self.ledger.acknowledge(name))
+        try:
+            self._to_shard(self.ledger.acknowledge(name))
+        except KeyError as error:  # the caller's mistake must not end everybody's tasks
+            log.error("%s; this acknowledgement is ignored", error.args[0])
 
     def revoke(self, name: str) -> None:
         report, shard, message = self.ledger.revoke(name, time.time())
@@ -172,13 +175,14 @@ class Pump:
                 self.news.notify_all()
 
     def _drain_wakes(self) -> None:
+        try:
+            while len(os.read(self._wake_read, 4096)) == 4096:
+                pass
+        except BlockingIOError:
+            pass  # it was emptied to the last byte
+        # Only now: a command that comes while the pipe is read needs no wake-up, as all commands are looked at next.
+        # The other way round its byte would be swallowed here, and no later command would write one.
         self._awake = False
-        while True:
-            try:
-                if len(os.read(self._wake_read, 4096)) < 4096:
-                    return
-            except BlockingIOError:
-                return
 
     def _patience(self) -> float:
         if self.commands:
@@ -192,7 +196,12 @@ class Pump:
     def _receive(self, shard: ShardProcess) -> None:
         messages, is_open = shard.receive()
         for message in messages:
-            _RECEIVERS[message[0]](self, shard, *message[1:])
+            receiver = _RECEIVERS.get(message[0])
+            if receiver is None:
+                shard.last_words, is_open = f"it sent a message of an unknown kind, {message[0]!r:.60}", False
+                shard.kill()
+                break
+            receiver(self, shard, *message[1:])
         if not is_open:
             self._buried(shard)
 
@@ -277,10 +286,11 @@ class Pump:
         if self._selector is not None:
             self._selector.close()
             self._selector = None
-        for descriptor in (self._wake_read, self._wake_write):
+        descriptors = self._wake_read, self._wake_write
+        self._wake_read = self._wake_write = -1  # first, so that no late command writes into whoever gets the number
+        for descriptor in descriptors:
             if descriptor >= 0:
                 os.close(descriptor)
-        self._wake_read = self._wake_write = -1
 
     # ---- messages of the shards
 

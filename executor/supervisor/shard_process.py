@@ -92,7 +92,8 @@ class ShardProcess:
             try:
                 messages += self.reader.feed(data)
             except msg.FrameError as error:
-                self.last_words = str(error)
+                self.last_words = f"it sent {error}"
+                self.kill()
                 return messages, False
 
     def flush(self) -> bool:

@@ -10,6 +10,7 @@ import time
 
 from shard_executor.supervisor.config import Report, ShardStats, Submission, SupervisorConfig
 from shard_executor.supervisor.credential_keeper import CredentialKeeper
+from shard_executor.supervisor.ledger import BINS
 from shard_executor.supervisor.pump import Pump
 
 
@@ -62,7 +63,8 @@ class Supervisor:
         """Hands a task over; never blocks.
 
         Raises:
-            SupervisorError: not started or ended, a namespace that is not watched, or half a surrogate pair in a text.
+            SupervisorError: not started or ended, a namespace that is not watched, a bin that does not exist, or half
+                a surrogate pair in a text.
         """
         if not self._started or self._ended:
             raise SupervisorError("submit needs a supervisor that is started and not ended")
@@ -71,6 +73,8 @@ class Supervisor:
                 f"ticket {submission.ticket}: namespace {submission.namespace!r} is not watched, "
                 f"only {self.config.namespace!r} is"
             )
+        if not 0 <= submission.bin < BINS:
+            raise SupervisorError(f"ticket {submission.ticket}: bin {submission.bin} is not between 0 and {BINS - 1}")
         for name in ("ticket", "name_stem", "submission_id", "body"):
             try:
                 getattr(submission, name).encode()

@@ -62,6 +62,27 @@ def test_retry_after_holds_everything() -> None:
     assert window.free(17.0) == 2
 
 
+@pytest.mark.parametrize("how", ["refused", "abandoned"])
+def test_failures_in_a_row_hold_everything_for_longer_and_longer_until_one_create_is_answered(how: str) -> None:
+    window = CreateWindow(4, 1, 32)
+    now, requests = 100.0, 0
+    while now < 160.0:  # a server that fails each create after a millisecond
+        now += 0.001
+        if window.free(now):
+            window.started()
+            requests += 1
+            window.refused(now, None) if how == "refused" else window.abandoned(now)
+    assert 15 <= requests <= 40
+    assert window.held_until - now <= 5.0
+    window.started()
+    window.answered(0.01)
+    now = window.held_until
+    for _ in range(8):
+        window.started()
+        window.abandoned(now)
+    assert window.free(now) > 0
+
+
 @pytest.mark.parametrize("limits", [(0, 1, 4), (8, 1, 4), (1, 0, 4)])
 def test_impossible_limits_are_refused(limits: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="minimum <= initial <= maximum"):

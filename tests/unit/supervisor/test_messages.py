@@ -29,7 +29,17 @@ def test_no_messages_are_no_bytes() -> None:
     assert msg.encode([]) == b""
 
 
-@pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", b"\x00\x00\x00\x03{]x"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xff\xff\xff",
+        b"\x00\x00\x00\x03{]x",
+        b"\x00\x00\x00\x015",
+        b'\x00\x00\x00\x07{"a":1}',
+        b"\x00\x00\x00\x04[[]]",
+        b"\x00\x00\x00\x05[[1]]",
+    ],
+)
 def test_garbage_is_refused(data: bytes) -> None:
     with pytest.raises(msg.FrameError):
         msg.FrameReader().feed(data)
