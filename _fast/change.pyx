@@ -108,7 +108,9 @@ cdef dict _map(PodChange change, const Span* span, int field):
 
 
 cdef object _seconds(const Moment* moment):
-    if not moment.known:
+    """Unix seconds. The epoch itself is no time: runtimes report 0 nanoseconds, which kubelet makes 1970, as the start
+    of a container that could not be started (reason StartError)."""
+    if not moment.known or (moment.seconds == 0 and moment.nanos == 0):
         return None
     return moment.seconds + moment.nanos / 1e9
 

@@ -84,7 +84,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class ContainerView:
-    """One container's status. Times are Unix seconds."""
+    """One container's status. Times are Unix seconds; None too where the server says 1970, kubelet's word for never."""
 
     name: str
     state: str

@@ -86,7 +86,7 @@ def _time(parent: Json, key: str) -> float | None:
     text = _of(str, parent, key)
     if not TIME.fullmatch(text):
         return None
-    return datetime.fromisoformat(text).timestamp()
+    return datetime.fromisoformat(text).timestamp() or None  # 1970 stands for never
 
 
 def _container(status: Json) -> ContainerView:

@@ -12,6 +12,7 @@ from oracle.model import Model, json_events, protobuf_events, replay, told
 from oracle.project import parse
 from oracle.strategies import pods
 from shard_executor._fast import FORMAT_JSON, FORMAT_PROTOBUF, PodTable
+from shard_executor.core.failures import FailureClass, judge
 
 EVENTS = st.lists(st.tuples(st.sampled_from(["ADDED", "MODIFIED", "DELETED"]), pods()), min_size=1, max_size=4)
 SEEDS = st.integers(0, 2**32)
@@ -73,6 +74,28 @@ def test_one_pod_reads_the_same_in_both_formats(events):
     as_json = b"".join(encode.json_event(kind, encode.json_pod(pod)) for kind, pod in events)
     as_protobuf = b"".join(encode.protobuf_event(kind, "Pod", encode.message(pod, wire.POD)) for kind, pod in events)
     assert tell(as_json, FORMAT_JSON)[0] == tell(as_protobuf, FORMAT_PROTOBUF)[0]
+
+
+@pytest.mark.parametrize("form", [FORMAT_JSON, FORMAT_PROTOBUF], ids=["json", "protobuf"])
+def test_a_container_that_could_not_be_started_has_no_start(form):
+    """As a kubelet with containerd reports a command that does not exist: the start is Unix time 0."""
+    state = {"exitCode": 128, "reason": "StartError", "message": 'exec: "nope": not found'}
+    times = {"startedAt": "1970-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:05Z"}
+    containers = [{"name": "base", "state": {"terminated": state | times}}]
+    pod = {
+        "metadata": {"uid": "u", "resourceVersion": "1"},
+        "status": {"phase": "Failed", "containerStatuses": containers},
+    }
+    stream = encode.json_event("ADDED", encode.json_pod(pod))
+    if form == FORMAT_PROTOBUF:
+        stream = encode.protobuf_event("ADDED", "Pod", encode.message(pod, wire.POD))
+    table = PodTable()
+    table.open_stream(form)
+    (change,) = table.feed(stream)
+    (container,) = change.status().containers
+    assert (container.started_at, container.finished_at) == (None, 1767225605.0)
+    verdict = judge(change.phase, change.deleting, change.status())
+    assert (verdict.began, verdict.failure_class, verdict.exit_code) == (False, FailureClass.START_ERROR, 128)
 
 
 @settings(max_examples=300, deadline=None)

@@ -191,7 +191,9 @@ def test_times_with_fractions_and_offsets():
         status = {"containerStatuses": [{"state": {"terminated": {"exitCode": 1, "finishedAt": text}}}]}
         return only(open_table().feed(raw(status=json.dumps(status)))).status().containers[0].finished_at
 
-    assert finished("1970-01-01T00:00:00Z") == 0
+    assert finished("1970-01-01T00:00:00Z") is None
+    assert finished("1970-01-01T00:00:00.5Z") == 0.5
+    assert finished("1970-01-01T00:00:01Z") == 1
     assert finished("2026-11-22T16:54:48Z") == 1795366488
     assert finished("2026-11-22T16:54:48.25+01:30") == 1795366488.25 - 5400
     assert finished("2024-02-29T23:59:59z") == 1709251199
