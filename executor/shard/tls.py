@@ -26,13 +26,17 @@ def tls_context(credentials: Credentials) -> ssl.SSLContext | None:
     # Python 3.13 turned strict X.509 checks on; cluster CAs made by older tools lack the extensions they ask for,
     # and every other Kubernetes client accepts them.
     context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
+    # Go trusts every certificate of the CA file, self-signed or not; OpenSSL wants to be told to stop at an
+    # intermediate one, or at the server's own.
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     context.set_alpn_protocols(["http/1.1"])
     if not credentials.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if credentials.cert_file is not None:
         try:
-            context.load_cert_chain(credentials.cert_file, credentials.key_file)
+            # With a password of its own OpenSSL does not ask the terminal for that of an encrypted key.
+            context.load_cert_chain(credentials.cert_file, credentials.key_file, password="")
         except (OSError, ssl.SSLError) as error:
             files = f"{credentials.cert_file}, {credentials.key_file}"
             raise _unusable("client certificate", files, error) from error

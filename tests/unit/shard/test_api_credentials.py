@@ -6,6 +6,7 @@ import ssl
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from api_session import Session, eventually, fault_from, run
 from fake_api import HANG, FakeApi, Reply, Stream
@@ -81,6 +82,36 @@ def test_tls_is_verified_against_the_ca_file(authority, files):
             assert (await fault_from(api.request("GET", "/x", timeout=5))).fault is Fault.TLS
         async with Session(tls=tls) as (api, _):
             assert (await fault_from(api.request("GET", "/x", timeout=5))).fault is Fault.TLS
+
+    run(scenario())
+
+
+def test_an_intermediate_certificate_alone_is_trusted_as_other_clients_trust_it(authority, tmp_path):
+    """Go's x509 accepts whatever the CA file holds as the chain's end; kubeconfigs rely on it."""
+
+    async def scenario():
+        intermediate = authority.create_child_ca()
+        intermediate.cert_pem.write_to_path(tmp_path / "intermediate.pem")
+        ca = str(tmp_path / "intermediate.pem")
+        async with Session(Reply(), tls=server_tls(intermediate, "127.0.0.1"), ca_file=ca) as (api, _):
+            assert (await api.request("GET", "/x", timeout=5)).status == 200
+        for tls in (server_tls(intermediate, "kubernetes"), server_tls(trustme.CA(), "127.0.0.1")):
+            async with Session(tls=tls, ca_file=ca) as (api, _):
+                assert (await fault_from(api.request("GET", "/x", timeout=5))).fault is Fault.TLS
+
+    run(scenario())
+
+
+def test_an_encrypted_key_is_refused_without_asking_the_terminal(files, tmp_path):
+    async def scenario():
+        key = serialization.load_pem_private_key((files / "client-key.pem").read_bytes(), None)
+        secret = serialization.BestAvailableEncryption(b"secret")
+        form = serialization.PrivateFormat.TraditionalOpenSSL
+        (tmp_path / "locked-key.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, form, secret))
+        pair = {"cert_file": str(files / "client.pem"), "key_file": str(tmp_path / "locked-key.pem")}
+        info = await fault_from(Api(Credentials(host="https://127.0.0.1:1", **pair)).start())
+        assert info.fault is Fault.TLS
+        assert "locked-key.pem" in info.message
 
     run(scenario())
 
