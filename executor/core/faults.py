@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -26,12 +26,12 @@ class Fault(StrEnum):
     FORBIDDEN = "forbidden"  # 403 by RBAC or an admission plugin
     QUOTA = "quota"  # 403 by a ResourceQuota
     NAMESPACE_TERMINATING = "namespace-terminating"  # 403: nothing new may be created there
-    NOT_FOUND = "not-found"  # 404
+    NOT_FOUND = "not-found"  # 404 in the API server's own words
     ALREADY_EXISTS = "already-exists"  # 409 AlreadyExists
     CONFLICT = "conflict"  # 409 on a version or uid, of the object or of a quota it counts against
     INVALID = "invalid"  # 400, 405, 406, 413, 415, 422: this request can never succeed
     FEATURE_DISABLED = "feature-disabled"  # 500 "storage feature ... is disabled": no streaming lists on this server
-    UNAVAILABLE = "unavailable"  # 502, 503, 504, mostly from load balancers and during shutdown
+    UNAVAILABLE = "unavailable"  # 502, 503, 504, a 404 without a Status: mostly load balancers, and shutdown
     SERVER_ERROR = "server-error"  # other 5xx, webhooks and etcd included
     REFUSED = "refused"  # nobody listens, or the name does not resolve
     DISCONNECTED = "disconnected"  # the connection broke before the answer was complete
@@ -127,11 +127,14 @@ def classify_answer(
 
     body_status: the answer's Status object as a mapping of JSON names, None if there was none to read.
     text: the body as text, used for the message when there is no Status (throttling, load balancers, login pages).
+    An API server says in a Status what it did not find. Any other 404 comes from a proxy that has no server behind it
+    at the moment, and says nothing about the object: that is UNAVAILABLE.
     """
     wait = _header_wait(headers)
     if body_status is None:
         message = _readable(text, content_type)
-        return classify_status(status, "", message or f"HTTP {status} without a body", wait)
+        info = classify_status(status, "", message or f"HTTP {status} without a body", wait)
+        return replace(info, fault=Fault.UNAVAILABLE) if info.fault is Fault.NOT_FOUND else info
     details = body_status.get("details")
     details = details if isinstance(details, Mapping) else {}
     if wait is None:

@@ -103,6 +103,13 @@ def test_throttling_in_plain_text():
     assert info.message == "Too many requests, please try again later."
 
 
+@pytest.mark.parametrize("text", ["default backend - 404", "404 page not found\n", "<h1>404 Not Found</h1>", ""])
+def test_a_404_in_other_words_than_a_status_says_nothing_about_the_object(text):
+    info = classify_answer(404, "text/plain", {}, None, text)
+    assert (info.fault, info.status) == (Fault.UNAVAILABLE, 404)
+    assert answer(404, "NotFound", 'pods "a" not found').fault is Fault.NOT_FOUND
+
+
 def test_an_html_page_is_told_by_its_title():
     page = "<html><head><title>502 Bad\n Gateway</title></head><body><h1>nginx</h1></body></html>"
     assert classify_answer(502, "text/html", {}, None, page).message == "502 Bad Gateway"
