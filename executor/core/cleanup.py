@@ -22,6 +22,7 @@ class Removal:
     """A pod to be removed; `key` is its ticket, or `uid:<uid>` for a pod without one.
 
     An `accepted` delete may leave the pod for its grace period or a finalizer; it is looked for until `gone_by`.
+    One that is `held` waits for the answer to a create of the same name.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Removal:
     gone_by: float = 0.0
     checks: int = 0
     over: bool = False
+    held: bool = False
 
 
 class CleanupQueue:
@@ -66,12 +68,19 @@ class CleanupQueue:
         if removal is not None and not removal.in_flight and not removal.accepted:
             self._ready.append(key)
 
+    def release(self, namespace: str, name: str) -> None:
+        """No create of this name is under way any more."""
+        for key, removal in self.items.items():
+            if removal.held and (removal.namespace, removal.name) == (namespace, name):
+                removal.held = False
+                self._ready.append(key)
+
     def start(self) -> list[RemovePod]:
         """The requests that may be sent now."""
         actions = []
         while self._ready and self.in_flight < self._limit:
             removal = self.items.get(self._ready.popleft())
-            if removal is None or removal.in_flight or removal.accepted or removal.over:
+            if removal is None or removal.in_flight or removal.accepted or removal.over or removal.held:
                 continue
             removal.in_flight = True
             removal.tries += 1

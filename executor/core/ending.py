@@ -61,7 +61,13 @@ class Ending(ShardBase):
             self._remove(task.ticket, task.namespace, task.name, task.uid, event.keep, now)
 
     def _remove(self, key: str, namespace: str, name: str, uid: str | None, keep: bool, now: float) -> None:
-        if self.cleanup.add(Removal(key, namespace, name, uid, keep, now + self.policy.remove_timeout)):
+        removal = Removal(key, namespace, name, uid, keep, now + self.policy.remove_timeout)
+        for creation in self._creations.values():
+            if (creation.namespace, creation.name) == (namespace, name):
+                # A repeated create that came to the server after the delete would run the task a second time; while
+                # the pod is there, it is refused.
+                creation.holds = removal.held = True
+        if self.cleanup.add(removal):
             return
         removal = self.cleanup.items[key]  # a revoked pod: its delete was under way before the acknowledgement
         if removal.accepted:

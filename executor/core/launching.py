@@ -11,6 +11,7 @@ from shard_executor.core.ending import Ending
 from shard_executor.core.failures import DISRUPTIONS, FailureClass, Stage, Verdict, refused_by_node
 from shard_executor.core.launch_faults import LaunchPolicy, launch_policy
 from shard_executor.core.lifecycle import TaskHandler, TaskState
+from shard_executor.core.shard_base import Creation
 
 S = TaskState
 
@@ -38,6 +39,7 @@ class Launching(Ending):
             self._to(task, S.CREATING, now, f"attempt {task.attempt}")
             self.window.started()
             self.gates.started(task.namespace)
+            self._creations[task.ticket, task.attempt] = Creation(task.namespace, task.name)
             self._out.append(act.CreatePod(task.ticket, task.namespace, task.name, task.attempt))
             free -= 1
 
@@ -57,7 +59,12 @@ class Launching(Ending):
 
     def _on_created(self, event: ev.Created, now: float) -> None:
         self.window.answered(event.latency)
+        creation = self._creation_answered(event)
         task = self.tasks.get(event.ticket)
+        current = task is not None and task.attempt == event.attempt and task.state is S.CREATING
+        if creation is not None and creation.uid != event.uid and not current:
+            # The watch has shown an earlier create's pod, and that one was gone when this create came to the server.
+            self._remove(f"uid:{event.uid}", creation.namespace, creation.name, event.uid, False, now)
         if task is None or task.attempt != event.attempt:
             return
         self.gates.passed(task.namespace)
@@ -72,7 +79,14 @@ class Launching(Ending):
             self._to(task, S.PENDING, now, f"created, uid {event.uid}")
             self._progress(task, "pending")
 
+    def _creation_answered(self, event: ev.Created | ev.CreateFailed) -> Creation | None:
+        creation = self._creations.pop((event.ticket, event.attempt), None)
+        if creation is not None and creation.holds:
+            self.cleanup.release(creation.namespace, creation.name)
+        return creation
+
     def _on_create_failed(self, event: ev.CreateFailed, now: float) -> None:
+        self._creation_answered(event)
         policy = launch_policy(event.info.fault)
         if policy is LaunchPolicy.RETRY_SLOWER:
             self.window.refused(now, event.info.retry_after)

@@ -47,6 +47,16 @@ class ShardPolicy:
     unseen_every: float = 30.0
 
 
+@dataclass(slots=True)
+class Creation:
+    """A create that has not been answered; `uid` is that of the pod which the watch has shown under its name."""
+
+    namespace: str
+    name: str
+    uid: str | None = None
+    holds: bool = False
+
+
 class ShardBase:
     """All tickets of one shard, and the helpers by which its parts change them.
 
@@ -77,6 +87,7 @@ class ShardBase:
         self.counts: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
         self._rng = rng
+        self._creations: dict[tuple[str, int], Creation] = {}  # by ticket and attempt, at most a window of them
         self._by_name: dict[tuple[str, str], str] = {}
         self._ready: dict[str, list[tuple[int, int, str]]] = {}  # by namespace: a full one holds up no other
         self._timers: list[tuple[float, int, str, str]] = []

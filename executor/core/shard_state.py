@@ -124,6 +124,9 @@ class ShardState(Watching):
         assert len(self._by_name) == len(self.tasks), "names without tickets"
         assert self.cleanup.in_flight == sum(r.in_flight for r in self.cleanup.items.values())
         assert self.window.in_flight >= 0
+        names = {(creation.namespace, creation.name) for creation in self._creations.values()}
+        held = {(r.namespace, r.name) for r in self.cleanup.items.values() if r.held}
+        assert held <= names, "a removal waits for nothing"
 
 
 _Method = Callable[[ShardState, TaskHandler, Any, float], None]

@@ -43,6 +43,8 @@ class Watching(Launching):
             task.uid_since = now
         task.seen = True
         if task.state in (S.QUEUED, S.CREATING):
+            if creation := self._creations.get((task.ticket, task.attempt)):
+                creation.uid = event.uid
             self.gates.passed(task.namespace)  # its create may be the probe, and be answered when the ticket is closed
             self._drop_body(task)
             if task.revoking:

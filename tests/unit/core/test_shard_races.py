@@ -288,3 +288,52 @@ def test_a_pod_that_its_node_would_not_admit_is_launched_again(bench: Bench, rea
     bench.created()
     bench.seen(Verdict(Stage.FAILED, False, FailureClass.START_ERROR, reason, None, "no room"))
     assert bench.one(act.Report).matches(state="waiting", attempt=1)
+
+
+# ---- creates that come to the server after their pod has gone
+
+
+def seen_while_repeated(bench: Bench, verdict: Verdict) -> None:
+    """The answer to the first create was lost; the watch shows its pod while the second create is under way."""
+    bench.submit()
+    bench.create_failed(Fault.TIMEOUT)
+    bench(ev.Tick(), after=1.0)
+    bench.one(act.CreatePod)
+    bench.seen(verdict)
+
+
+def test_a_pod_is_not_deleted_while_a_create_of_its_name_is_under_way(bench: Bench) -> None:
+    seen_while_repeated(bench, SUCCEEDED)
+    bench(ev.Acknowledged("t"))
+    bench.none(act.RemovePod)
+    bench.create_failed(Fault.ALREADY_EXISTS)
+    assert bench.one(act.RemovePod).matches(key="t", uid="u")
+    bench(ev.Removed("t", True))
+    bench.one(act.Closed)
+
+
+def test_a_lost_pod_is_not_deleted_for_the_next_attempt_before_its_repeated_create_is_answered(bench: Bench) -> None:
+    seen_while_repeated(bench, LOST)
+    bench.one(act.NeedBody)
+    bench.none(act.RemovePod)
+    bench.create_failed(Fault.TIMEOUT)
+    assert bench.one(act.RemovePod).matches(key="uid:u", name="t-s-0")
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_pod_that_a_repeated_create_made_after_the_first_was_gone_is_removed(bench: Bench, closed: bool) -> None:
+    seen_while_repeated(bench, RUNNING)
+    bench.ended(SUCCEEDED)
+    if closed:
+        bench(ev.Acknowledged("t"))
+        bench.one(act.Closed)
+    bench.created(uid="twin")
+    assert bench.one(act.RemovePod) == act.RemovePod("uid:twin", "ns", "t-s-0", "twin", False)
+
+
+def test_a_late_answer_about_a_pod_that_was_handed_over_leaves_it_alone(bench: Bench) -> None:
+    seen_while_repeated(bench, RUNNING)
+    bench(ev.PodLeft("ns", "t-s-0", "u"))
+    bench(ev.Acknowledged("t"))
+    bench.created()
+    bench.none(act.RemovePod)
