@@ -139,7 +139,7 @@ class Shard:
         revoked: bool,
         body: str | None,
     ) -> None:
-        if body is not None:
+        if body is not None and ticket not in self.state.tasks:
             self._bodies[ticket] = body
         self._apply(
             ev.Submitted(
@@ -150,8 +150,9 @@ class Shard:
             self._apply(ev.Revoked(ticket))
 
     def _on_body(self, ticket: str, body: str) -> None:
-        self._bodies[ticket] = body
-        self._apply(ev.BodyArrived(ticket))
+        if ticket in self.state.tasks:  # else it was closed meanwhile, and nobody would drop the body again
+            self._bodies[ticket] = body
+            self._apply(ev.BodyArrived(ticket))
 
     def _on_no_body(self, ticket: str, message: str) -> None:
         self._apply(ev.BodyRefused(ticket, message))
