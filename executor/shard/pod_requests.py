@@ -106,10 +106,11 @@ class PodRequests:
             )
         except TransportFault as fault:
             return ev.ReadFailed(ticket, fault.info, attempt)
-        if answer.status == 404:
-            return ev.PodRead(ticket, None, attempt=attempt)
         if answer.status != 200:
-            return ev.ReadFailed(ticket, fault_of(answer), attempt)
+            info = fault_of(answer)
+            if info.fault is Fault.NOT_FOUND:
+                return ev.PodRead(ticket, None, attempt=attempt)
+            return ev.ReadFailed(ticket, info, attempt)
         pod = decode_single(answer.body)
         if pod is None:
             return ev.ReadFailed(ticket, _protocol_fault("reading the pod", answer), attempt)

@@ -143,6 +143,13 @@ def test_a_read_that_fails_says_of_which_attempt() -> None:
     assert found == ev.PodRead("t", None, attempt=2)
 
 
+def test_a_proxys_404_does_not_say_that_a_pod_is_gone() -> None:
+    page = Reply(404, b"<html><title>404 page not found</title></html>", "text/html")
+    found, _ = answers(page, method="read", action=act.ReadPod("t", "ns", "t-2", 2), arguments=("s",))
+    assert isinstance(found, ev.ReadFailed)
+    assert isinstance(remove(page), ev.RemoveFailed)
+
+
 def test_with_one_shard_a_pod_needs_no_bin() -> None:
     only = settings(shards=1, bins=(0, 256))
     assert only.selects({"shard-executor/instance": "tests"})
