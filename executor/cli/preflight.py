@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from shard_executor.shard.api import Answer, Api
 
 NEEDED_VERBS = ("create", "delete", "get", "list", "watch")
+KEEPING_VERBS = (*NEEDED_VERBS, "patch")  # a pod that stays is marked as done
 REQUEST_LIMIT = 15.0  # seconds for each of the few requests; a server that needs longer is not fit to be tried
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _NEXT_CLUSTER = "check --kubeconfig and --context, or start a cluster on this machine with `shard-executor devcluster`"
@@ -31,18 +32,19 @@ class Cluster:
     version: str
 
 
-def preflight(credentials: Credentials, namespace: str, origin: str) -> Cluster:
+def preflight(credentials: Credentials, namespace: str, origin: str, *, keeps_pods: bool = False) -> Cluster:
     """Checks server, namespace and permissions. Blocking, at most a few times REQUEST_LIMIT.
 
     Args:
         credentials: as resolved for the run.
         namespace: where the pods shall go.
         origin: where the credentials come from, for messages, e.g. `context dev in ~/.kube/config`.
+        keeps_pods: some pods stay after their task has ended, which takes one more permission.
 
     Raises:
         CommandError: says what is missing and what to do next. Nothing has been created.
     """
-    return asyncio.run(_preflight(credentials, namespace, origin))
+    return asyncio.run(_preflight(credentials, namespace, origin, KEEPING_VERBS if keeps_pods else NEEDED_VERBS))
 
 
 def shown_address(credentials: Credentials) -> str:
@@ -51,7 +53,7 @@ def shown_address(credentials: Credentials) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-async def _preflight(credentials: Credentials, namespace: str, origin: str) -> Cluster:
+async def _preflight(credentials: Credentials, namespace: str, origin: str, verbs: tuple[str, ...]) -> Cluster:
     from shard_executor.shard.api import Api, TransportFault
 
     api = Api(credentials, connections=8)
@@ -59,7 +61,7 @@ async def _preflight(credentials: Credentials, namespace: str, origin: str) -> C
     try:
         version = await _server_version(api, credentials, origin)
         await _check_namespace(api, namespace, shown_address(credentials))
-        await _check_permissions(api, namespace, origin)
+        await _check_permissions(api, namespace, origin, verbs)
     except TransportFault as fault:
         raise CommandError(_unreachable(credentials, fault.info, origin)) from fault
     finally:
@@ -120,14 +122,14 @@ async def _other_namespaces(api: Api) -> str:
     return f" (it has: {', '.join(filter(None, names))})" if names else ""
 
 
-async def _check_permissions(api: Api, namespace: str, origin: str) -> None:
-    questions = [(verb, "") for verb in NEEDED_VERBS] + [("get", "log")]
+async def _check_permissions(api: Api, namespace: str, origin: str, verbs: tuple[str, ...]) -> None:
+    questions = [(verb, "") for verb in verbs] + [("get", "log")]
     answers = await asyncio.gather(*(_allowed(api, namespace, verb, sub) for verb, sub in questions))
     missing = [verb for (verb, sub), allowed in zip(questions, answers, strict=True) if not sub and allowed is False]
     if missing:
         raise CommandError(
             f"no permission in namespace {namespace!r}: this account ({origin}) may not {', '.join(missing)} pods; "
-            f"it needs a Role with {', '.join(NEEDED_VERBS)} on pods; or use another --namespace or --context"
+            f"it needs a Role with {', '.join(verbs)} on pods; or use another --namespace or --context"
         )
     if None in answers:
         warn("the server does not answer SelfSubjectAccessReview: permissions could not be checked beforehand")

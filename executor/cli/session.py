@@ -110,7 +110,7 @@ class Session:
             ) from fault
         self._source = source
         self.namespace = wanted or credentials.namespace or "default"
-        return preflight(credentials, self.namespace, source.description)
+        return preflight(credentials, self.namespace, source.description, keeps_pods=self.settings.keep_pods != "never")
 
     def check_images(self, listed: TaskList) -> None:
         """Raises CommandError naming each task, with its line, that would have a container without an image."""
