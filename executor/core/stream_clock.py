@@ -35,8 +35,10 @@ class StreamClock:
     def limit(self, initial: bool) -> float:
         """When the stream has lived or been silent for too long. initial: its first events are still to come."""
         limits = self._settings
-        silence = limits.initial_idle_limit if initial else limits.idle_limit
-        return min(self._end(), (self.last_received or self._opened_at) + silence)
+        last = self.last_received or self._opened_at
+        if initial:
+            return min(self._end(), self._opened_at + limits.initial_limit, last + limits.initial_idle_limit)
+        return min(self._end(), last + limits.idle_limit)
 
     def is_new(self, now: float) -> bool:
         """It has not lived long enough to have worked."""

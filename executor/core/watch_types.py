@@ -27,9 +27,10 @@ class WatchSettings:
     page_timeout: for one page, connection included. connect_timeout: until a watch's headers are there; priority and
     fairness may queue a request for 15 s. watch_seconds_low, watch_seconds_high: the range of timeoutSeconds.
     watch_margin: how long past its timeout a stream may live. idle_limit: silence that reopens a watch; bookmarks,
-    about one a minute, break it. initial_idle_limit: the same while the initial events come. short_watch: a stream
-    that ends sooner, without progress, counts as a failure. server_error_patience: how long 500s are answered by
-    trying the same version. relist_spacing: least time between the end of a list and a requested one.
+    about one a minute, break it. initial_idle_limit: the same while the initial events come. initial_limit: how long
+    those may take altogether; what ignores `sendInitialEvents` sends events for ever and no end mark. short_watch: a
+    stream that ends sooner, without progress, counts as a failure. server_error_patience: how long 500s are answered
+    by trying the same version. relist_spacing: least time between the end of a list and a requested one.
     undecodable_delay, undecodable_spacing: a re-list follows an undecodable object after the one, at most once in
     the other. long_*: delays after refusals that a person has to mend. streaming_lists: try them at all.
     """
@@ -43,6 +44,7 @@ class WatchSettings:
     watch_margin: float = 10.0
     idle_limit: float = 120.0
     initial_idle_limit: float = 30.0
+    initial_limit: float = 120.0
     short_watch: float = 1.0
     server_error_patience: float = 30.0
     relist_spacing: float = 5.0

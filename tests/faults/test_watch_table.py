@@ -286,6 +286,22 @@ def test_a_streaming_list_that_stalls_is_started_again():
     assert script.watch.counters["restart:stalled"] == 1
 
 
+def test_events_that_never_end_are_no_streaming_list():
+    """A server that ignores sendInitialEvents answers with an ordinary watch: busy, and without an end mark."""
+    script = listing()
+    for _ in range(2):
+        script.opened()
+        for _ in range(12):
+            assert script.watch.state is wt.WatchState.INITIAL_WATCH
+            script.after(10.0).received(version=400)
+        assert script.kinds() == []
+        script.give(wt.Tick())
+        assert script.kinds() == ["CloseStream", "AbortReplace"]
+        script.wait()
+    assert script.take() == ["list", "page"]
+    assert script.watch.counters["restart:stalled"] == 2
+
+
 def test_a_bookmark_without_the_annotation_does_not_end_the_list():
     script = listing().opened().received(version=400)
     assert not script.watch.synced
