@@ -178,8 +178,8 @@ def _values(arguments: tuple[str, ...]) -> dict[str, Any]:
 
 
 async def _ask(kubeconfig: str, method: str, request: dict[str, Any] | None) -> dict[str, Any]:
+    from shard_executor.cli.answers import shown_address
     from shard_executor.cli.errors import CommandError
-    from shard_executor.cli.preflight import shown_address
     from shard_executor.shard.api import Api, TransportFault, fault_of
     from shard_executor.supervisor.credentials import CredentialError, CredentialSource
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 INSTANCE_PREFIX = "shard-executor.standalone-"
 MAX_RUN_ID = 63 - len(INSTANCE_PREFIX)  # the instance label's value has at most 63 characters
 _RUN_ID = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{MAX_RUN_ID - 2}}}[A-Za-z0-9])?")
-_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 BEAT_EVERY = 1.0  # seconds between two heartbeats of a shard: what the display shows of it is that old
 END_LIMIT = 15.0  # seconds that shard processes have to leave
 
@@ -93,24 +92,14 @@ class Session:
         Raises:
             CommandError: says what is missing and what to do next.
         """
+        from shard_executor.cli.access import open_access
         from shard_executor.cli.preflight import preflight
-        from shard_executor.supervisor.credentials import CredentialError, CredentialSource
 
-        wanted = self.settings.namespace
-        if wanted is not None and not _NAMESPACE.fullmatch(wanted):
-            raise CommandError(f"--namespace {wanted!r}: is no namespace name (lower-case letters, digits and '-')")
-        source = CredentialSource(self.settings.kubeconfig, self.settings.context)
-        try:
-            credentials = source.load()
-        except CredentialError as fault:
-            source.close()
-            raise CommandError(
-                f"no cluster to talk to: {fault}; give --kubeconfig or --context, or start a cluster on this machine "
-                "with `shard-executor devcluster`"
-            ) from fault
-        self._source = source
-        self.namespace = wanted or credentials.namespace or "default"
-        return preflight(credentials, self.namespace, source.description, keeps_pods=self.settings.keep_pods != "never")
+        settings = self.settings
+        access = open_access(settings.kubeconfig, settings.context, settings.namespace)
+        self._source, self.namespace = access.source, access.namespace
+        keeps_pods = settings.keep_pods != "never"
+        return preflight(access.credentials, self.namespace, access.source.description, keeps_pods=keeps_pods)
 
     def check_images(self, listed: TaskList) -> None:
         """Raises CommandError naming each task, with its line, that would have a container without an image."""
