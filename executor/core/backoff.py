@@ -5,6 +5,14 @@ from __future__ import annotations
 import random
 
 
+def backoff_delay(tries: int, rng: random.Random, base: float = 0.5, ceiling: float = 30.0) -> float:
+    """Seconds before another attempt after `tries` failures (from 1), for those who count their tries themselves.
+
+    Doubled with each failure up to `ceiling`, and drawn between half and the whole of that.
+    """
+    return float(min(ceiling, base * 2 ** min(tries - 1, 16)) * rng.uniform(0.5, 1.0))
+
+
 class Backoff:
     """Delays from `initial` to `ceiling` seconds, growing by `factor` and spread by `jitter`, forgotten after calm.
 

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from dataclasses import dataclass
 
 from shard_executor.core.actions import RemovePod
-
-BACKOFF_BASE = 0.5
-BACKOFF_CAP = 30.0
-
-
-def backoff_delay(tries: int, rng: random.Random, base: float = BACKOFF_BASE, cap: float = BACKOFF_CAP) -> float:
-    """Seconds before try number `tries` (from 1): doubled each time up to `cap`, between half and the whole of it."""
-    return float(min(cap, base * 2 ** min(tries - 1, 16)) * rng.uniform(0.5, 1.0))
 
 
 @dataclass(slots=True)

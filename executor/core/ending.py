@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev
-from shard_executor.core.cleanup import Removal, backoff_delay
+from shard_executor.core.backoff import backoff_delay
+from shard_executor.core.cleanup import Removal
 from shard_executor.core.failures import FailureClass, Stage, Verdict
 from shard_executor.core.launch_faults import LaunchPolicy, launch_policy
 from shard_executor.core.lifecycle import TaskHandler, TaskState

@@ -6,7 +6,7 @@ import heapq
 
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev
-from shard_executor.core.cleanup import backoff_delay
+from shard_executor.core.backoff import backoff_delay
 from shard_executor.core.ending import Ending
 from shard_executor.core.failures import DISRUPTIONS, FailureClass, Stage, Verdict, refused_by_node
 from shard_executor.core.launch_faults import LaunchPolicy, launch_policy
@@ -70,14 +70,19 @@ class Launching(Ending):
         self.gates.passed(task.namespace)
         task.tries = 0
         if task.state is S.CREATING:
-            task.uid = event.uid
-            task.uid_since = now
-            self._drop_body(task)
-            if task.revoking:
-                self._revoke_pod(task, now)
-                return
-            self._to(task, S.PENDING, now, f"created, uid {event.uid}")
-            self._progress(task, "pending")
+            self._exists(task, event.uid, now, "created")
+
+    def _exists(self, task: TaskHandler, uid: str, now: float, why: str) -> bool:
+        """The attempt's pod is there; False if its ticket was revoked meanwhile, so that it goes at once."""
+        task.uid = uid
+        task.uid_since = now
+        self._drop_body(task)
+        if task.revoking:
+            self._revoke_pod(task, now)
+            return False
+        self._to(task, S.PENDING, now, f"{why}, uid {uid}")
+        self._progress(task, "pending")
+        return True
 
     def _creation_answered(self, event: ev.Created | ev.CreateFailed) -> Creation | None:
         creation = self._creations.pop((event.ticket, event.attempt), None)
@@ -120,11 +125,9 @@ class Launching(Ending):
 
     def _retry_create(self, task: TaskHandler, policy: LaunchPolicy, retry_after: float | None, now: float) -> None:
         parked = policy is LaunchPolicy.PARK
-        if parked and self.policy.quota_timeout is None:
-            task.launch_deadline = None
-        elif parked and task.tries == 0 and self.policy.quota_timeout is not None:
-            task.launch_deadline = now + self.policy.quota_timeout
-        if self._give_up(task, now):
+        if parked:
+            task.launch_deadline = None  # quota is waited for as long as it takes, and the wait is told
+        elif self._give_up(task, now):
             return
         task.tries += 1
         self._to(task, S.QUEUED, now, f"create to be repeated: {task.last_problem}")
@@ -172,7 +175,7 @@ class Launching(Ending):
         task.tries = 0
         task.name = self.name_of(task.stem, task.submission_id, task.attempt)
         task.uid = None
-        task.seen = task.pod_gone = task.reading = False
+        task.seen = task.pod_gone = task.reading = task.terminating = False
         task.pending_since = task.bad_since = task.launch_deadline = task.read_due = None
         self._by_name[task.namespace, task.name] = task.ticket
         self._requeue(task, now, f"{why}; attempt {task.attempt} follows")

@@ -90,6 +90,7 @@ class TaskHandler:
     reading: bool = False
     read_due: float | None = None
     revoking: bool = False
+    terminating: bool = False
     verdict: Verdict | None = None
     reported: bool = False
     pod_gone: bool = False

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from shard_executor.core.cleanup import backoff_delay
+from shard_executor.core.backoff import backoff_delay
 
 
 @dataclass(slots=True)

@@ -21,8 +21,8 @@ class ShardPolicy:
 
     Args:
         create_timeout: how long one attempt's create may keep failing with transient faults before the task fails.
-        quota_timeout: the same for an exceeded quota; None waits for as long as it takes.
         pending_grace: how long a pod may wait for a reason that rarely mends (image, configuration) before it fails.
+        terminating_timeout: how long a pod that is being deleted may go on; a node that is gone ends nothing.
         pending_timeout: how long a pod may stay pending for any reason; None is without limit.
         gone_timeout: how long an accepted delete may take to remove the pod before its ticket is closed anyway.
         gone_check: first interval at which a pod whose delete was accepted is looked for; it doubles three times.
@@ -34,7 +34,7 @@ class ShardPolicy:
     """
 
     create_timeout: float = 600.0
-    quota_timeout: float | None = None
+    terminating_timeout: float = 3600.0
     pending_grace: float = 30.0
     pending_timeout: float | None = None
     gone_timeout: float = 90.0

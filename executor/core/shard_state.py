@@ -177,6 +177,7 @@ _TIMERS: dict[str, Callable[[ShardState, str, float], None]] = {
     "launch": ShardState._timer_launch,
     "read": ShardState._timer_read,
     "pending": ShardState._timer_pending,
+    "terminating": ShardState._timer_terminating,
     "gone": ShardState._timer_gone,
     "remove": ShardState._timer_remove,
 }

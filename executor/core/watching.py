@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev
-from shard_executor.core.cleanup import backoff_delay
+from shard_executor.core.backoff import backoff_delay
 from shard_executor.core.failures import PENDING_RULES, FailureClass, Stage, Verdict
 from shard_executor.core.launch_faults import LaunchPolicy, launch_policy
 from shard_executor.core.launching import Launching
@@ -39,19 +39,13 @@ class Watching(Launching):
                 # Its create was given up, yet one of the requests had reached the server.
                 self._remove_stray(event, now)
                 return
-            task.uid = event.uid
-            task.uid_since = now
         task.seen = True
         if task.state in (S.QUEUED, S.CREATING):
             if creation := self._creations.get((task.ticket, task.attempt)):
                 creation.uid = event.uid
             self.gates.passed(task.namespace)  # its create may be the probe, and be answered when the ticket is closed
-            self._drop_body(task)
-            if task.revoking:
-                self._revoke_pod(task, now)
+            if not self._exists(task, event.uid, now, "seen"):
                 return
-            self._to(task, S.PENDING, now, f"seen, uid {event.uid}")
-            self._progress(task, "pending")
         if task.state in (S.PENDING, S.RUNNING):
             self._advance(task, event.verdict, event.deleting, now)
 
@@ -62,6 +56,9 @@ class Watching(Launching):
 
     def _advance(self, task: TaskHandler, verdict: Verdict, deleting: bool, now: float) -> None:
         task.began = task.began or verdict.began
+        if deleting and not task.terminating:
+            task.terminating = True
+            self._at(now + self.policy.terminating_timeout, "terminating", task.ticket)
         if verdict.terminal:
             if verdict.stage is Stage.SUCCEEDED:
                 self._finish(task, S.SUCCEEDED, verdict, now, tail=False)
@@ -106,6 +103,14 @@ class Watching(Launching):
             and now >= task.pending_since + self.policy.pending_timeout
         ):
             self._fail_pending(task, FailureClass.PENDING_TIMEOUT, task.verdict, now)
+
+    def _timer_terminating(self, ticket: str, now: float) -> None:
+        task = self.tasks.get(ticket)
+        if task is None or not task.terminating or task.state not in (S.PENDING, S.RUNNING):
+            return
+        message = f"the pod is still there {self.policy.terminating_timeout:.0f} s after its deletion began"
+        verdict = Verdict(Stage.FAILED, task.began, FailureClass.NODE_LOST, "TerminatingTimeout", None, message)
+        self._finish(task, S.LOST, verdict, now, tail=False)
 
     def _on_pod_ended(self, event: ev.PodEnded, now: float) -> None:
         self.gates.room(event.namespace, now)
@@ -197,15 +202,7 @@ class Watching(Launching):
         # A pod of this attempt on its way out is given up for another attempt only if its task has not begun.
         began = event.verdict is not None and event.verdict.began
         if event.uid is not None and event.same and event.selected and (began or not event.deleting):
-            task.uid = event.uid
-            task.uid_since = now
-            self._drop_body(task)
-            if task.revoking:
-                self._revoke_pod(task, now)
-                return
-            self._to(task, S.PENDING, now, f"the create had succeeded, uid {event.uid}")
-            self._progress(task, "pending")
-            if event.verdict is not None:
+            if self._exists(task, event.uid, now, "the create had succeeded") and event.verdict is not None:
                 self._advance(task, event.verdict, event.deleting, now)
         elif task.revoking:
             self._to(task, S.REVOKED, now, "revoked, never created")

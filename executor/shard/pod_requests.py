@@ -28,7 +28,9 @@ _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, 
 # template and are reported by `render`.
 _CREATE_QUERY = {"fieldValidation": "Ignore"}
 _LOG_TIMEOUT = 10.0
-_LOG_BYTES = 64 * 1024
+# limitBytes counts from the first of the tail's lines; the end is what matters, so more is fetched than is kept.
+_LOG_FETCHED = 1024 * 1024
+_LOG_KEPT = 16 * 1024
 
 NAME_SLOT, ATTEMPT_SLOT = "\x00N", "\x00A"
 
@@ -161,7 +163,7 @@ class PodRequests:
 
     async def tail(self, action: act.TailLog) -> ev.LogRead:
         """The last lines of a container's log, or None where the server has none; never a fault of its own."""
-        query = {"tailLines": str(self._log_lines), "limitBytes": str(_LOG_BYTES)}
+        query = {"tailLines": str(self._log_lines), "limitBytes": str(_LOG_FETCHED)}
         if action.container:
             query["container"] = action.container
         try:
@@ -177,7 +179,7 @@ class PodRequests:
             return ev.LogRead(action.ticket, None)
         if answer.status != 200 or not answer.body:
             return ev.LogRead(action.ticket, None)
-        return ev.LogRead(action.ticket, answer.body.decode("utf-8", "replace"))
+        return ev.LogRead(action.ticket, answer.body[-_LOG_KEPT:].decode("utf-8", "replace"))
 
 
 def _is_anothers(info: FaultInfo) -> bool:

@@ -72,8 +72,11 @@ class Ledger:
 
     # ---- the front door's commands
 
-    def accept(self, submission: Submission, now: float) -> None:
-        """Takes a ticket in; it waits here until there is room."""
+    def accept(self, submission: Submission, now: float) -> bool:
+        """Takes a ticket in; it waits here until there is room. False, and nothing, if its name is open already."""
+        if submission.ticket in self.tickets:
+            self.closed += 1  # it counts as submitted, so that `idle` still holds in the end
+            return False
         ticket = Ticket(
             submission.ticket,
             self._shard_of[submission.bin],
@@ -88,6 +91,7 @@ class Ledger:
         self.accepted += 1
         self._serial += 1
         heapq.heappush(self._waiting, (-ticket.priority, self._serial, ticket.name))
+        return True
 
     def dispatch(self) -> Iterator[tuple[int, msg.Message]]:
         """Tickets that may go to their shards now."""

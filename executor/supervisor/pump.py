@@ -102,7 +102,8 @@ class Pump:
     # ---- commands, run by the thread
 
     def submit(self, submission: Submission) -> None:
-        self.ledger.accept(submission, time.time())
+        if not self.ledger.accept(submission, time.time()):
+            log.error("ticket %s is open already: the second submission of that name is dropped", submission.ticket)
 
     def acknowledge(self, name: str) -> None:
         try:

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from shard_executor.core.cleanup import backoff_delay
+from shard_executor.core.backoff import backoff_delay
 from shard_executor.supervisor import messages as msg
 
 _READ_SIZE = 256 * 1024

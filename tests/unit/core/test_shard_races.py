@@ -337,3 +337,17 @@ def test_a_late_answer_about_a_pod_that_was_handed_over_leaves_it_alone(bench: B
     bench(ev.Acknowledged("t"))
     bench.created()
     bench.none(act.RemovePod)
+
+
+def test_a_pod_whose_deletion_never_ends_is_given_up_at_the_limit() -> None:
+    bench = Bench(ShardPolicy(terminating_timeout=100.0))
+    bench.running()
+    bench.seen(RUNNING, deleting=True)
+    bench(ev.Tick(), after=99.0)
+    bench.none(act.Report)
+    bench(ev.Tick(), after=2.0)
+    assert bench.one(act.Report).matches(
+        state="lost", terminal=True, failure_class="node-lost", reason="TerminatingTimeout"
+    )
+    bench(ev.Acknowledged("t"))
+    bench.one(act.RemovePod)

@@ -149,3 +149,16 @@ def test_a_body_is_kept_until_the_terminal_report() -> None:
     answer = book.body("a")
     assert answer is not None
     assert answer[1][0] == msg.NO_BODY
+
+
+def test_a_name_that_is_open_already_is_not_taken_twice() -> None:
+    book = ledger()
+    assert book.accept(submission("a"), 1.0)
+    list(book.dispatch())
+    assert not book.accept(submission("a"), 2.0)
+    assert not list(book.dispatch())
+    assert (book.accepted, book.closed) == (1, 1)
+    book.reported(report("a", "succeeded", True))
+    book.acknowledge("a")
+    book.shard_closed("a", None)
+    assert book.accept(submission("a"), 3.0)
