@@ -101,6 +101,8 @@ _TOO_LARGE = "too large resource version"
 # The quota admission plugin's two refusals (plugin/pkg/admission/resourcequota/controller.go): over the limit, and
 # the quota's usage not yet counted.
 _QUOTA_WORDS = ("exceeded quota", "status unknown for quota")
+# An admission webhook chooses its refusal's code freely, a ValidatingAdmissionPolicy among a few, 401 for one.
+_DENIED = re.compile(r"^admission webhook \"[^\"]*\" denied the request|ValidatingAdmissionPolicy '[^']*' .*denied request")
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]*>?")
 _SPACE = re.compile(r"\s+")
@@ -160,6 +162,8 @@ def _name(code: int, reason: str, message: str, causes: Sequence[str]) -> Fault:
             return Fault.ALREADY_EXISTS
     elif fault is Fault.SERVER_ERROR and _FEATURE_DISABLED.search(message):
         return Fault.FEATURE_DISABLED
+    elif fault in (Fault.UNAUTHORIZED, Fault.NOT_FOUND) and _DENIED.search(message):
+        return Fault.FORBIDDEN  # neither our credentials nor the object are what is missing
     if fault is not None:
         return fault
     return Fault.SERVER_ERROR if 500 <= code < 600 else Fault.UNKNOWN
