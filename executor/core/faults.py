@@ -102,7 +102,9 @@ _TOO_LARGE = "too large resource version"
 # the quota's usage not yet counted.
 _QUOTA_WORDS = ("exceeded quota", "status unknown for quota")
 # An admission webhook chooses its refusal's code freely, a ValidatingAdmissionPolicy among a few, 401 for one.
-_DENIED = re.compile(r"^admission webhook \"[^\"]*\" denied the request|ValidatingAdmissionPolicy '[^']*' .*denied request")
+_DENIED = re.compile(
+    r"^admission webhook \"[^\"]*\" denied the request|ValidatingAdmissionPolicy '[^']*' .*denied request"
+)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]*>?")
 _SPACE = re.compile(r"\s+")
