@@ -166,7 +166,13 @@ def judge(phase: int, deleting: bool, status: PodStatusView, *, ended: bool = Fa
             says (a node that goes away leaves `Running` behind).
     """
     main = main_container(status.containers)
-    began = main is not None and (main.started_at is not None or main.state == "running" or main.restart_count > 0)
+    began = main is not None and (
+        main.started_at is not None
+        or main.state == "running"
+        or main.restart_count > 0
+        # A kubelet that lost track of a container (a reboot) has no start time for it, though it may well have run.
+        or main.reason == "ContainerStatusUnknown"
+    )
     started = main.started_at if main else None
     finished = main.finished_at if main else None
     if phase == PHASE_SUCCEEDED:

@@ -23,7 +23,8 @@ class Fault(StrEnum):
     THROTTLED = "throttled"  # 429: priority and fairness, watch cache not ready
     TOO_LARGE_VERSION = "too-large-version"  # 504 Timeout: the server has not reached the version asked for
     UNAUTHORIZED = "unauthorized"  # 401
-    FORBIDDEN = "forbidden"  # 403 by RBAC or an admission plugin
+    FORBIDDEN = "forbidden"  # 403 by an admission plugin or webhook
+    NOT_PERMITTED = "not-permitted"  # 403 by the authorizer: RBAC gives us no such right, or none yet
     QUOTA = "quota"  # 403 by a ResourceQuota
     NAMESPACE_TERMINATING = "namespace-terminating"  # 403: nothing new may be created there
     NOT_FOUND = "not-found"  # 404 in the API server's own words
@@ -41,7 +42,7 @@ class Fault(StrEnum):
     UNKNOWN = "unknown"  # any other status, redirects included
 
 
-# An identical request may succeed later without anyone acting. QUOTA, UNAUTHORIZED, FORBIDDEN and
+# An identical request may succeed later without anyone acting. QUOTA, UNAUTHORIZED, FORBIDDEN, NOT_PERMITTED and
 # NAMESPACE_TERMINATING may pass too, but only after somebody did something, so callers treat them one by one.
 TRANSIENT: frozenset[Fault] = frozenset(
     {
@@ -98,6 +99,10 @@ _BY_CODE = {
 }
 _FEATURE_DISABLED = re.compile(r"storage feature \S+ is disabled", re.IGNORECASE)
 _TOO_LARGE = "too large resource version"
+# etcd's limit of 1.5 MiB an object comes through as a 500; asking again changes nothing.
+_OVERSIZED = "etcdserver: request is too large"
+# The authorizer's words (apiserver's endpoints/handlers/responsewriters/errors.go), never an admission plugin's.
+_NOT_PERMITTED = re.compile(r'\bUser ".*" cannot \w+ (?:resource|path) "')
 # The quota admission plugin's two refusals (plugin/pkg/admission/resourcequota/controller.go): over the limit, and
 # the quota's usage not yet counted.
 _QUOTA_WORDS = ("exceeded quota", "status unknown for quota")
@@ -159,11 +164,15 @@ def _name(code: int, reason: str, message: str, causes: Sequence[str]) -> Fault:
             return Fault.QUOTA
         if "because it is being terminated" in lowered or any("NamespaceTerminating" in c for c in causes):
             return Fault.NAMESPACE_TERMINATING
+        if _NOT_PERMITTED.search(message):
+            return Fault.NOT_PERMITTED
     elif fault is Fault.CONFLICT:
         if reason == "AlreadyExists" or (not reason and "already exists" in lowered):
             return Fault.ALREADY_EXISTS
     elif fault is Fault.SERVER_ERROR and _FEATURE_DISABLED.search(message):
         return Fault.FEATURE_DISABLED
+    elif fault is Fault.SERVER_ERROR and _OVERSIZED in lowered:
+        return Fault.INVALID
     elif fault in (Fault.UNAUTHORIZED, Fault.NOT_FOUND) and _DENIED.search(message):
         return Fault.FORBIDDEN  # neither our credentials nor the object are what is missing
     if fault is not None:

@@ -9,12 +9,14 @@ from shard_executor.core.faults import Fault
 
 class LaunchPolicy(Enum):
     """RETRY and RETRY_SLOWER repeat the create after a backoff (the latter also halves the window), PARK waits for
-    quota, SIGN_IN asks for fresh credentials and repeats, READ looks whose pod has the name, REFUSE fails the task."""
+    quota, SIGN_IN asks for fresh credentials and repeats, RETRY_BRIEFLY repeats for a short time and then fails the
+    task, READ looks whose pod has the name, REFUSE fails the task at once."""
 
     RETRY = "retry"
     RETRY_SLOWER = "retry-slower"
     PARK = "park"
     SIGN_IN = "sign-in"
+    RETRY_BRIEFLY = "retry-briefly"
     READ = "read"
     REFUSE = "refuse"
 
@@ -27,6 +29,8 @@ LAUNCH_POLICIES: dict[Fault, LaunchPolicy] = {
     Fault.TOO_LARGE_VERSION: _P.RETRY_SLOWER,
     Fault.UNAUTHORIZED: _P.SIGN_IN,
     Fault.FORBIDDEN: _P.REFUSE,
+    # An API server that has just started denies what its authorizer has not loaded yet; so does a new RoleBinding.
+    Fault.NOT_PERMITTED: _P.RETRY_BRIEFLY,
     Fault.QUOTA: _P.PARK,
     Fault.NAMESPACE_TERMINATING: _P.REFUSE,
     Fault.NOT_FOUND: _P.REFUSE,

@@ -116,12 +116,18 @@ class Launching(Ending):
         elif task.revoking and policy in (LaunchPolicy.REFUSE, LaunchPolicy.PARK):
             self._to(task, S.REVOKED, now, "revoked, never created")
             self._report_revoked(task)
-        elif policy is LaunchPolicy.REFUSE:
+        elif policy is LaunchPolicy.REFUSE or (policy is LaunchPolicy.RETRY_BRIEFLY and self._denied(task, now)):
             self._fail_create(task, event.info.reason or event.info.fault.value, event.info.message, now)
         else:
             if policy is LaunchPolicy.SIGN_IN:
                 self._out.append(act.NeedCredentials())
             self._retry_create(task, policy, event.info.retry_after, now)
+
+    def _denied(self, task: TaskHandler, now: float) -> bool:
+        """Whether the authorizer has denied this ticket's creates for too long."""
+        if task.denied_since is None:
+            task.denied_since = now
+        return now - task.denied_since >= self.policy.denied_grace
 
     def _retry_create(self, task: TaskHandler, policy: LaunchPolicy, retry_after: float | None, now: float) -> None:
         parked = policy is LaunchPolicy.PARK
@@ -176,7 +182,7 @@ class Launching(Ending):
         task.name = self.name_of(task.stem, task.submission_id, task.attempt)
         task.uid = None
         task.seen = task.pod_gone = task.reading = task.terminating = False
-        task.pending_since = task.bad_since = task.launch_deadline = task.read_due = None
+        task.pending_since = task.bad_since = task.launch_deadline = task.read_due = task.denied_since = None
         self._by_name[task.namespace, task.name] = task.ticket
         self._requeue(task, now, f"{why}; attempt {task.attempt} follows")
 

@@ -84,6 +84,7 @@ class TaskHandler:
     tries: int = 0
     relaunches: int = 0
     launch_deadline: float | None = None
+    denied_since: float | None = None
     pending_since: float | None = None
     bad_since: float | None = None
     uid_since: float = 0.0

@@ -21,6 +21,7 @@ class ShardPolicy:
 
     Args:
         create_timeout: how long one attempt's create may keep failing with transient faults before the task fails.
+        denied_grace: how long creates that the authorizer denies are repeated.
         pending_grace: how long a pod may wait for a reason that rarely mends (image, configuration) before it fails.
         terminating_timeout: how long a pod that is being deleted may go on; a node that is gone ends nothing.
         pending_timeout: how long a pod may stay pending for any reason; None is without limit.
@@ -35,6 +36,7 @@ class ShardPolicy:
 
     create_timeout: float = 600.0
     terminating_timeout: float = 3600.0
+    denied_grace: float = 15.0
     pending_grace: float = 30.0
     pending_timeout: float | None = None
     gone_timeout: float = 90.0

@@ -41,6 +41,7 @@ _ROWS: dict[Fault, tuple[Policy, Policy, Policy, Policy]] = {
     Fault.UNAUTHORIZED:         (_P.CREDENTIALS,   _P.CREDENTIALS,    _P.CREDENTIALS,    _P.CREDENTIALS),
     Fault.TLS:                  (_P.CREDENTIALS,   _P.CREDENTIALS,    _P.CREDENTIALS,    _P.RETRY),
     Fault.FORBIDDEN:            (_P.LONG,          _P.LONG,           _P.LONG,           _P.LONG),
+    Fault.NOT_PERMITTED:        (_P.LONG,          _P.LONG,           _P.LONG,           _P.LONG),
     Fault.QUOTA:                (_P.LONG,          _P.LONG,           _P.LONG,           _P.LONG),
     Fault.NAMESPACE_TERMINATING: (_P.LONG,         _P.LONG,           _P.LONG,           _P.LONG),
     Fault.NOT_FOUND:            (_P.LONG,          _P.LONG,           _P.LONG,           _P.LONG),

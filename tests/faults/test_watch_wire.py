@@ -128,7 +128,7 @@ def test_403_is_visible_in_health_and_tried_again():
     async def scenario():
         no = refused(403, "Forbidden", 'pods is forbidden: User "x" cannot list resource "pods"')
         async with WatchSession(no, no, Stream(end_of_list(5))) as session:
-            await session.until(lambda: session.watcher.counters["fault:forbidden"] == 2)
+            await session.until(lambda: session.watcher.counters["fault:not-permitted"] == 2)
             assert "cannot list resource" in session.watcher.health
             await session.until(lambda: session.watcher.synced)
             assert session.watcher.health == "ok"

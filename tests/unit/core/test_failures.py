@@ -258,3 +258,8 @@ def test_a_pod_that_its_node_refused_could_not_start(reason: str) -> None:
     verdict = judge(PHASE_FAILED, False, status(reason=reason, message="no room"))
     assert (verdict.failure_class, verdict.reason, verdict.message) == (C.START_ERROR, reason, "no room")
     assert refused_by_node(verdict.reason)
+
+
+def test_a_container_that_the_kubelet_lost_track_of_counts_as_begun() -> None:
+    lost = container("terminated", exit_code=137, reason="ContainerStatusUnknown")
+    assert judge(PHASE_FAILED, False, status(lost)).began

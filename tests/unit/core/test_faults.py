@@ -18,7 +18,7 @@ def answer(code, reason="", message="", details=None, headers=None):
     [
         (400, "BadRequest", "the object provided is unrecognized", Fault.INVALID),
         (401, "Unauthorized", "Unauthorized", Fault.UNAUTHORIZED),
-        (403, "Forbidden", 'pods is forbidden: User "x" cannot list resource "pods"', Fault.FORBIDDEN),
+        (403, "Forbidden", 'pods is forbidden: User "x" cannot list resource "pods"', Fault.NOT_PERMITTED),
         (403, "Forbidden", 'pods "q" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2', Fault.QUOTA),
         (403, "Forbidden", 'pods "q" is forbidden: status unknown for quota: q, resources: pods', Fault.QUOTA),
         (

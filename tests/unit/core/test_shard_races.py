@@ -351,3 +351,19 @@ def test_a_pod_whose_deletion_never_ends_is_given_up_at_the_limit() -> None:
     )
     bench(ev.Acknowledged("t"))
     bench.one(act.RemovePod)
+
+
+DENIED = FaultInfo(Fault.NOT_PERMITTED, 403, "Forbidden", 'User "x" cannot create resource "pods"')
+
+
+def test_a_denial_of_the_authorizer_is_repeated_for_a_short_time_only(bench: Bench) -> None:
+    """An API server that has just started denies what its authorizer has not loaded yet."""
+    bench.submit("a")
+    bench.submit("b")
+    bench(ev.CreateFailed("a", 0, DENIED, 0.01))
+    bench(ev.CreateFailed("b", 0, DENIED, 0.01))
+    bench(ev.Tick(), after=1.0)
+    assert {action.ticket for action in bench.last if isinstance(action, act.CreatePod)} == {"a", "b"}
+    bench.created("a")
+    bench(ev.CreateFailed("b", 0, DENIED, 0.01), after=15.0)
+    assert bench.one(act.Report).matches(ticket="b", failure_class="create-refused", message=DENIED.message)
