@@ -12,6 +12,8 @@ from shard_executor.cli.errors import EXIT_SIGINT
 
 _COMMANDS = {
     "run": "shard_executor.cli.run",
+    "render": "shard_executor.cli.render",
+    "doctor": "shard_executor.cli.doctor",
     "devcluster": "shard_executor.cli.devcluster",
     "demo": "shard_executor.cli.demo",
 }
@@ -21,6 +23,8 @@ Examples:
   shard-executor demo                                    a real job on a cluster inside this machine
   shard-executor devcluster                              start such a cluster and write a kubeconfig
   shard-executor run tasks.jsonl --results out.jsonl     run a list on the current context's cluster
+  shard-executor render tasks.jsonl                      the pods it would create
+  shard-executor doctor                                  is the current context's cluster fit for a run?
   shard-executor run --help                              what a task list looks like
 """
 

@@ -106,7 +106,8 @@ async def _check_permissions(api: Api, namespace: str, origin: str, keeps_pods: 
         needed = ", ".join(permission.verb for permission in asked if permission.need is not Need.LOGS)
         raise CommandError(
             f"no permission in namespace {namespace!r}: this account ({origin}) may not {', '.join(missing)} pods; "
-            f"it needs a Role with {needed} on pods, such as deploy/role.yaml; or use another --namespace or --context"
+            f"it needs a Role with {needed} on pods (`shard-executor doctor` says how to grant it); or "
+            "use another --namespace or --context"
         )
     if None in answers:
         warn("the server does not answer SelfSubjectAccessReview: permissions could not be checked beforehand")
