@@ -10,13 +10,34 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from shard_executor.futures.executor import PodExecutor
+    from shard_executor.futures.future import TaskFuture
+    from shard_executor.futures.outcome import BrokenPodExecutor, ClusterError, TaskFailed, TaskResult, TaskRevoked
     from shard_executor.pods.task import TaskError, TaskSpec
 
 __version__ = "0.1.0"
-__all__ = ["TaskError", "TaskSpec", "__version__"]
+__all__ = [
+    "BrokenPodExecutor",
+    "ClusterError",
+    "PodExecutor",
+    "TaskError",
+    "TaskFailed",
+    "TaskFuture",
+    "TaskResult",
+    "TaskRevoked",
+    "TaskSpec",
+    "__version__",
+]
 
 _HOMES = {
+    "BrokenPodExecutor": "shard_executor.futures.outcome",
+    "ClusterError": "shard_executor.futures.outcome",
+    "PodExecutor": "shard_executor.futures.executor",
     "TaskError": "shard_executor.pods.task",
+    "TaskFailed": "shard_executor.futures.outcome",
+    "TaskFuture": "shard_executor.futures.future",
+    "TaskResult": "shard_executor.futures.outcome",
+    "TaskRevoked": "shard_executor.futures.outcome",
     "TaskSpec": "shard_executor.pods.task",
 }
 
