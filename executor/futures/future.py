@@ -42,7 +42,7 @@ class OpenTask:
             try:
                 return self.future.set_running_or_notify_cancel()
             except RuntimeError:
-                # Somebody else has set it, against the rules of Future, which has logged it: their future alone suffers.
+                # Somebody else has set it, against the rules of Future, which has logged it; no other one may suffer.
                 return not self.future.done()
         return not self.future.done()
 
