@@ -9,6 +9,7 @@ import click
 
 from shard_executor import __version__
 from shard_executor.cli.errors import EXIT_SIGINT
+from shard_executor.cli.streams import occupy_closed
 
 _COMMANDS = {
     "run": "shard_executor.cli.run",
@@ -54,6 +55,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. Ends the process: 0 all well, 1 tasks failed, 2 bad input, 3 results lost, 130/143 stopped."""
+    occupy_closed()
     try:
         code = cli.main(arguments, prog_name="shard-executor", standalone_mode=False)
     except click.ClickException as fault:

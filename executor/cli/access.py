@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from shard_executor.core.credentials import Credentials
     from shard_executor.supervisor.credentials import CredentialSource
 
+_NO_CLUSTER = "no cluster to talk to: "
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -48,8 +49,9 @@ def open_access(kubeconfig: str | None, context: str | None, namespace: str | No
         credentials = source.load()
     except CredentialError as fault:
         source.close()
+        words = str(fault).removeprefix(_NO_CLUSTER)
         raise CommandError(
-            f"no cluster to talk to: {fault}; give --kubeconfig or --context, or start a cluster on this machine "
+            f"{_NO_CLUSTER}{words}; give --kubeconfig or --context, or start a cluster on this machine "
             "with `shard-executor devcluster`"
         ) from fault
     return Access(source, credentials, namespace or credentials.namespace or "default")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +63,8 @@ def command(
     from shard_executor.cli.errors import CommandError
     from shard_executor.cli.hashing import compare, make_groups, regular_files, standard_library
     from shard_executor.cli.logs import set_up_logging
-    from shard_executor.cli.summary import print_json, print_out
+    from shard_executor.cli.streams import print_out
+    from shard_executor.cli.summary import print_json
 
     set_up_logging(verbose)
     absent = [program for program in ("sh", "xargs", "sha256sum") if shutil.which(program) is None]
@@ -105,14 +104,13 @@ def _run(
     from shard_executor.cli.tasklist import TaskList
 
     listed = TaskList("the demo", [task_of(group) for group in groups], [group.task_id for group in groups])
-    terminal = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     with StopRequest() as stop, local_cluster(work) as kubeconfig:
         session = Session(RunSettings(shards=shards, parallelism=parallelism, kubeconfig=kubeconfig))
         try:
             cluster = session.connect()
             builder = session.builder(listed)
             click.echo(f"development cluster {cluster.host} ({cluster.version}) is up", err=True)
-            view = make_view(progress, terminal)
+            view = make_view(progress)
             stop.live = view.live
             outcome = session.run(listed, builder, cluster, results=None, view=view, stop=stop)
             left = session.pods_left() if not stop.asked else []

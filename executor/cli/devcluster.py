@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import signal
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 DEFAULT_KUBECONFIG = "devcluster.kubeconfig"
 REQUEST_LIMIT = 30.0  # seconds that a fault may take to be answered
+CONNECT_LIMIT = 1.0  # seconds for a connection on loopback
+_SERVER = re.compile(r"server: (?P<url>https?://127\.0\.0\.1:(?P<port>\d+))")
 
 EPILOG = """\b
 Examples:
@@ -81,20 +84,38 @@ def command(
 
 
 def _may_write(kubeconfig: Path) -> None:
-    """Refuses to replace a kubeconfig that is not a development cluster's."""
+    """Refuses to replace a kubeconfig that is not a development cluster's, or one whose cluster is running."""
     from shard_executor.cli.errors import CommandError
     from shard_executor.devcluster.cluster import NAME
 
     if not kubeconfig.parent.is_dir():
         raise CommandError(f"--kubeconfig {kubeconfig}: the folder {kubeconfig.parent} does not exist")
-    if kubeconfig.exists() and f"current-context: {NAME}" not in kubeconfig.read_text(errors="replace"):
+    if not kubeconfig.exists():
+        return
+    text = kubeconfig.read_text(errors="replace")
+    if f"current-context: {NAME}" not in text:
         raise CommandError(
             f"--kubeconfig {kubeconfig}: the file exists and is not a development cluster's; give another"
         )
+    found = _SERVER.search(text)
+    if found is not None and _listens(int(found["port"])):
+        raise CommandError(
+            f"--kubeconfig {kubeconfig}: is in use: the development cluster {found['url']} that wrote it is running; "
+            "use that one, or give another file, such as --kubeconfig second.kubeconfig"
+        )
+
+
+def _listens(port: int) -> bool:
+    """Whether something on this machine accepts connections on a port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), CONNECT_LIMIT).close()
+    except OSError:
+        return False
+    return True
 
 
 async def _serve(config: ClusterConfig, kubeconfig: Path) -> None:
-    from shard_executor.cli.summary import print_out
+    from shard_executor.cli.streams import print_out
     from shard_executor.devcluster.cluster import DevCluster
 
     stopped = asyncio.Event()
@@ -140,7 +161,8 @@ def fault(kind: str | None, arguments: tuple[str, ...], kubeconfig: str, listing
     KIND is a rule (active until cleared, used up or timed out) or an action (happens once).
     """
     from shard_executor.cli.errors import CommandError
-    from shard_executor.cli.summary import print_json, print_out
+    from shard_executor.cli.streams import print_out
+    from shard_executor.cli.summary import print_json
     from shard_executor.devcluster.fault_kinds import describe, parse
 
     if listing:

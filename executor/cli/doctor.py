@@ -54,7 +54,8 @@ def command(
     from shard_executor.cli.access import open_access
     from shard_executor.cli.errors import CommandError
     from shard_executor.cli.logs import set_up_logging
-    from shard_executor.cli.summary import print_json, print_out
+    from shard_executor.cli.streams import print_out
+    from shard_executor.cli.summary import print_json
     from shard_executor.pods.template import TemplateError, load_template
 
     set_up_logging(0)
@@ -71,7 +72,7 @@ def command(
     if output == "json":
         print_json(report.to_json())
     else:
-        print_out(report.text(colour=sys.stdout.isatty()))
+        print_out(report.text(colour=sys.stdout is not None and sys.stdout.isatty()))
     return report.exit_code
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import click
+from shard_executor.cli.streams import mute, say, shown
+from shard_executor.cli.troubles import Troubles
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -19,6 +22,8 @@ LIVE_EVERY = 0.25  # seconds between two redraws
 PLAIN_EVERY = 5.0  # seconds between two lines
 RATE_OVER = 10.0  # seconds that pods/s looks back
 MAX_FAILURE_LINES = 10
+MESSAGE_WIDTH = 300  # characters of a failed task's message in one line
+NARROW = 76  # columns: a terminal with fewer gets a table of the main counts only
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,10 @@ class Rate:
 
 
 class View(Protocol):
-    """Shows a run. Constructing shows nothing; `update` may be called often and throttles itself."""
+    """Shows a run. Constructing shows nothing; `update` may be called often and throttles itself.
+
+    Where nobody can read it any more it goes on showing nothing: a run never ends because its display has gone.
+    """
 
     live: bool
 
@@ -86,6 +94,7 @@ class PlainView:
 
     def __init__(self) -> None:
         self._rate = Rate()
+        self._troubles = Troubles()
         self._shown_at = float("-inf")
         self._phase = ""
         self._failures = 0
@@ -101,19 +110,21 @@ class PlainView:
         rate = self._rate.update(now, snapshot.done)
         # Heartbeats come once a second: at the end they are behind the totals.
         shards = "" if snapshot.over else " ".join(f"{s.shard}:{s.running}" for s in snapshot.shards)
-        click.echo(
+        say(
             f"{time.strftime('%H:%M:%S')} {snapshot.phase}: {snapshot.done}/{snapshot.total} done, "
             f"{snapshot.running} running, {snapshot.pending} pending, {snapshot.failed} failed, {rate:.1f} pods/s"
-            f"{f', running per shard {shards}' if shards else ''}",
-            err=True,
+            f"{f', running per shard {shards}' if shards else ''}"
         )
+        trouble = self._troubles.update(now, snapshot.shards)
+        if trouble and not snapshot.over:
+            say(f"{time.strftime('%H:%M:%S')} {trouble}")
 
     def failure(self, record: dict[str, Any]) -> None:
         self._failures += 1
         if self._failures <= MAX_FAILURE_LINES:
-            click.echo(failure_line(record), err=True)
+            say(failure_line(record))
         elif self._failures == MAX_FAILURE_LINES + 1:
-            click.echo("further failures are counted in the summary", err=True)
+            say("further failures are counted in the summary")
 
     def end(self) -> None:
         """Nothing to put away."""
@@ -128,28 +139,46 @@ class LiveView:
         from rich.console import Console
         from rich.live import Live
 
-        self._console: Console = Console(stderr=True)
+        class StandardError(Console):
+            def on_broken_pipe(self) -> None:
+                """Rich would end the process here."""
+                raise BrokenPipeError
+
+        self._console: Console = StandardError(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
         self._rate = Rate()
+        self._troubles = Troubles()
+        self._gone = False  # nobody reads standard error any more
         self._shown_at = float("-inf")
         self._failures: deque[str] = deque(maxlen=3)
 
     def start(self) -> None:
-        self._live.start()
+        self._try(self._live.start)
 
     def update(self, snapshot: Snapshot, *, force: bool = False) -> None:
         now = time.monotonic()
-        if force or now - self._shown_at >= LIVE_EVERY:
+        if not self._gone and (force or now - self._shown_at >= LIVE_EVERY):
             self._shown_at = now
-            self._live.update(self._render(snapshot, self._rate.update(now, snapshot.done)), refresh=True)
+            rate, trouble = self._rate.update(now, snapshot.done), self._troubles.update(now, snapshot.shards)
+            table = self._render(snapshot, rate, trouble)
+            self._try(lambda: self._live.update(table, refresh=True))
 
     def failure(self, record: dict[str, Any]) -> None:
         self._failures.append(failure_line(record))
 
     def end(self) -> None:
-        self._live.stop()
+        self._try(self._live.stop)
+        if not self._console.is_terminal:  # only on a terminal does Rich end the last line
+            self._try(self._console.line)
 
-    def _render(self, snapshot: Snapshot, rate: float) -> RenderableType:
+    def _try(self, show: Callable[[], None]) -> None:
+        try:
+            show()
+        except OSError:
+            self._gone = True
+            mute(sys.__stderr__ or sys.stderr)
+
+    def _render(self, snapshot: Snapshot, rate: float, trouble: str) -> RenderableType:
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -163,15 +192,19 @@ class LiveView:
             f", {rate:.1f} pods/s",
         )
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for column in ("shard", "pid", "queued", "creating", "pending", "running", "cleaning", "restarts"):
+        columns = ["shard", "pid", "queued", "creating", "pending", "running", "cleaning", "restarts"]
+        if self._console.width < NARROW:
+            columns = ["shard", "queued", "pending", "running"]
+        for column in columns:
             table.add_column(column, justify="right")
         for shard in snapshot.shards:
-            cells = (shard.shard, shard.pid, shard.queued, shard.creating, shard.pending, shard.running, shard.cleaning)
-            table.add_row(*(str(cell) for cell in cells), str(shard.restarts), style="" if shard.alive else "red")
+            table.add_row(*(str(getattr(shard, name)) for name in columns), style="" if shard.alive else "red")
         bar = Table.grid()  # a bare bar would not end its line
         bar.add_row(ProgressBar(total=max(snapshot.total, 1), completed=snapshot.done, width=60))
         failures = [Text(line, style="red", overflow="ellipsis", no_wrap=True) for line in self._failures]
-        return Group(head, *failures) if snapshot.over else Group(head, bar, table, *failures)
+        if snapshot.over:
+            return Group(head, *failures)
+        return Group(head, bar, table, *([Text(trouble, style="yellow")] if trouble else []), *failures)
 
 
 def failure_line(record: dict[str, Any]) -> str:
@@ -182,13 +215,14 @@ def failure_line(record: dict[str, Any]) -> str:
     elif record.get("reason"):
         parts.append(str(record["reason"]))
     line = f"{record['state']}: task {record['id']!r}: {', '.join(parts)}"
-    message = " ".join(str(record.get("message") or "").split())[:300]
+    message = shown(" ".join(str(record.get("message") or "").split()), MESSAGE_WIDTH)
     pod = record.get("pod")
     return line + (f": {message}" if message else "") + (f" (pod {pod})" if pod else "")
 
 
-def make_view(choice: str, terminal: bool) -> View:
-    """The view for `--progress`: `auto` is live on a terminal and plain elsewhere."""
+def make_view(choice: str) -> View:
+    """The view for `--progress`: `auto` is live where standard error is a terminal that can, and plain elsewhere."""
+    terminal = sys.stderr.isatty() and (os.environ.get("TERM") or "dumb") != "dumb"
     if choice == "none":
         return NoView()
     if choice == "live" or (choice == "auto" and terminal):

@@ -84,7 +84,7 @@ def command(
     from shard_executor.cli.errors import EXIT_OK, CommandError
     from shard_executor.cli.logs import set_up_logging
     from shard_executor.cli.session import RunSettings, Session
-    from shard_executor.cli.summary import print_out
+    from shard_executor.cli.streams import print_out
     from shard_executor.cli.tasklist import read_tasks
     from shard_executor.pods.template import TemplateError, load_template
 

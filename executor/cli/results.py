@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from shard_executor.cli.errors import CommandError
+from shard_executor.cli.streams import STANDARD_OUTPUT_CLOSED
 
 if TYPE_CHECKING:
     from shard_executor.supervisor import Report
@@ -59,20 +60,34 @@ class ResultFile:
 
     Constructing only checks that the path can be used, so that a run that fails beforehand leaves no empty file.
 
+    Args:
+        path: of the file, or `-`.
+        overwrite: replace a file that exists.
+        inputs: files that the run reads; they are never replaced.
+
     Raises:
-        CommandError: the file exists and `overwrite` is False, or its folder does not exist or may not be written.
+        CommandError: the file exists and `overwrite` is False, it is an input, or its folder does not exist or may not
+            be written.
     """
 
-    def __init__(self, path: str, *, overwrite: bool) -> None:
+    def __init__(self, path: str, *, overwrite: bool, inputs: Iterable[str] = ()) -> None:
         self.path = path
         self._overwrite = overwrite
         self._descriptor: int | None = None
+        if not path:
+            raise CommandError("--results: is empty; give the path of a file, or - for standard output")
         if path == "-":
+            if sys.stdout is None:
+                raise CommandError(f"--results -: {STANDARD_OUTPUT_CLOSED}; write the results to a file")
             return
         if os.path.isdir(path):
             raise CommandError(f"--results {path}: is a folder; give the path of a file")
-        if os.path.exists(path) and not overwrite:
-            raise self._exists()
+        if os.path.exists(path):
+            for name in inputs:
+                if os.path.exists(name) and os.path.samefile(name, path):
+                    raise CommandError(f"--results {path}: is what the run reads ({name}); give another name")
+            if not overwrite:
+                raise self._exists()
         folder = Path(path).parent
         if not folder.is_dir():
             raise CommandError(f"--results {path}: the folder {folder} does not exist")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import click
@@ -117,17 +115,20 @@ def command(
     from shard_executor.cli.logs import set_up_logging
     from shard_executor.cli.progress import make_view
     from shard_executor.cli.results import ResultFile
-    from shard_executor.cli.session import RunSettings, Session
+    from shard_executor.cli.session import RunSettings, Session, delete_command
     from shard_executor.cli.stop import StopRequest
-    from shard_executor.cli.summary import exit_code_of, print_json, print_out, summary_object, summary_text
+    from shard_executor.cli.streams import print_out, say
+    from shard_executor.cli.summary import exit_code_of, print_json, summary_object, summary_text
     from shard_executor.cli.tasklist import read_tasks
     from shard_executor.pods.template import TemplateError, load_template
 
     set_up_logging(verbose)
     if results == "-" and output == "json":
         raise CommandError("--results - and --output json both want standard output: write the results to a file")
+    if template_path == "":
+        raise CommandError("--template: is empty; give the path of a Pod in YAML")
     try:
-        template = load_template(Path(template_path)) if template_path else None
+        template = load_template(Path(template_path)) if template_path is not None else None
     except TemplateError as fault:
         raise CommandError(f"--template: {fault}") from fault
     session = Session(
@@ -144,7 +145,10 @@ def command(
             stop_limit=stop_timeout,
         )
     )
-    result_file = ResultFile(results, overwrite=overwrite) if results else None
+    result_file = None
+    if results is not None:
+        inputs = [path for path in (tasks, template_path) if path is not None and path != "-"]
+        result_file = ResultFile(results, overwrite=overwrite, inputs=inputs)
     listed = read_tasks(tasks, format)
     if not listed.tasks:
         warn(f"{listed.name} holds no tasks")
@@ -152,12 +156,14 @@ def command(
         session.check_images(listed)
         cluster = session.connect()
         builder = session.builder(listed)
-        terminal = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-        view = make_view(progress, terminal)
+        view = make_view(progress)
         if result_file is not None:
             result_file.open()
-        with StopRequest() as stop:
+        with StopRequest(f"remove them with: {delete_command(session.namespace, session.instance)}") as stop:
             stop.live = view.live
+            if progress != "none":
+                count = f"{len(listed.tasks)} task{'s' if len(listed.tasks) != 1 else ''}"
+                say(f"run {session.run_id}: {count} on {cluster.host}, namespace {session.namespace}")
             outcome = session.run(listed, builder, cluster, results=result_file, view=view, stop=stop)
     finally:
         session.close()

@@ -66,6 +66,11 @@ def new_run_id() -> str:
     return secrets.token_hex(5)
 
 
+def delete_command(namespace: str, instance: str) -> str:
+    """The command with which a user removes the pods of a run."""
+    return f"kubectl delete pods -n {namespace} -l shard-executor/instance={instance}"
+
+
 def check_run_id(run_id: str) -> str:
     """The run id if it can stand in a label, else CommandError."""
     if not _RUN_ID.fullmatch(run_id):

@@ -16,11 +16,15 @@ class StopRequest:
 
     A second signal ends the process with 128 + its number without unwinding: shards notice that their parent is gone
     and stop by themselves, pods that are still there stay.
+
+    Args:
+        hint: what to do about those pods, shown as the process leaves.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hint: str = "") -> None:
         self.signal: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
+        self._last_words = f"\nleaving at once: pods that are still there stay{'; ' + hint if hint else ''}\n".encode()
         self.live = False  # a live display has hidden the cursor
 
     @property
@@ -47,5 +51,7 @@ class StopRequest:
             self.signal = signal.Signals(number)
             return
         # os.write, not print: the handler may have interrupted a write to the same buffered stream.
-        os.write(2, (_SHOW_CURSOR if self.live else b"") + b"\nleaving at once: pods that are still there stay\n")
-        os._exit(128 + number)
+        try:
+            os.write(2, (_SHOW_CURSOR if self.live else b"") + self._last_words)
+        finally:  # a terminal that has gone does not keep the process
+            os._exit(128 + number)

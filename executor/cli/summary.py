@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Any
 
 import orjson
@@ -11,8 +9,12 @@ import orjson
 from shard_executor.cli.errors import EXIT_ENGINE, EXIT_OK, EXIT_TASKS_FAILED
 from shard_executor.cli.progress import failure_line
 from shard_executor.cli.results import NOT_STARTED, timestamp
-from shard_executor.cli.session import Outcome
+from shard_executor.cli.session import Outcome, delete_command
 from shard_executor.cli.stop import StopRequest
+from shard_executor.cli.streams import print_out, shown
+
+TAIL_LINES = 5  # of a failed task's log in the summary; its result line has all that were fetched
+TAIL_WIDTH = 200  # characters of each
 
 
 def exit_code_of(outcome: Outcome, stop: StopRequest) -> int:
@@ -60,15 +62,19 @@ def _clean_up_with(outcome: Outcome) -> str | None:
     tally = outcome.tally
     if tally.cleaned and not (tally.unconfirmed or tally.unsaved or tally.pods_left):
         return None
-    return f"kubectl delete pods -n {outcome.namespace} -l shard-executor/instance={outcome.instance}"
+    return delete_command(outcome.namespace, outcome.instance)
 
 
 def _error(outcome: Outcome) -> str | None:
     """Why the run was broken off, or None."""
     tally = outcome.tally
     if tally.write_error is not None:
-        unsaved = f"; the pods of {tally.unsaved} tasks that have ended are kept" if tally.unsaved else ""
-        return f"results could not be written: {tally.write_error}{unsaved}"
+        kept = ""
+        if tally.unsaved:
+            several = tally.unsaved > 1
+            kept = f"; the pods of {tally.unsaved} tasks that have" if several else "; the pod of a task that has"
+            kept += f" ended {'are' if several else 'is'} kept"
+        return f"results could not be written: {tally.write_error}{kept}"
     return tally.engine_error
 
 
@@ -91,8 +97,8 @@ def summary_text(outcome: Outcome, results: str | None) -> str:
         lines.append("first failures:")
         for record in tally.samples:
             lines.append(f"  {failure_line(record)}")
-            tail = str(record.get("log_tail") or "").rstrip().splitlines()[-5:]
-            lines += [f"    | {line}" for line in tail]
+            tail = str(record.get("log_tail") or "").rstrip().splitlines()[-TAIL_LINES:]
+            lines += [f"    | {shown(line, TAIL_WIDTH)}" for line in tail]
     if results is not None and results != "-":
         lines.append(f"results: {results}")
     error = _error(outcome)
@@ -103,18 +109,6 @@ def summary_text(outcome: Outcome, results: str | None) -> str:
     if command:
         lines.append(f"pods of this run may be left; remove them with: {command}")
     return "\n".join(lines)
-
-
-def print_out(text: str | bytes, *, to_error: bool = False) -> None:
-    """Writes to standard output (or error); a reader that has gone away is no error and leaves no traceback."""
-    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
-    stream = sys.stderr if to_error else sys.stdout
-    try:
-        stream.buffer.write(data if data.endswith(b"\n") else data + b"\n")
-        stream.flush()
-    except BrokenPipeError:
-        # The interpreter flushes once more at exit: let that go nowhere instead of complaining.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -74,6 +74,13 @@ def describe(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
+def _in_quotes(value: object) -> str:
+    """How to turn a number or boolean into the text that was probably meant, as the end of a message."""
+    if not isinstance(value, (int, float)):
+        return ""
+    return f': write "{describe(value) if isinstance(value, bool) else value}" in quotes'
+
+
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
     """One task: an id, and what its pod has to run.
@@ -161,8 +168,7 @@ class TaskSpec:
 
     def _check_id(self) -> None:
         if not isinstance(self.id, str):
-            hint = f': write "{self.id}" in quotes' if isinstance(self.id, (int, float)) else ""
-            raise TaskError(None, "id", f"field 'id' must be text, not {describe(self.id)}{hint}")
+            raise TaskError(None, "id", f"field 'id' must be text, not {describe(self.id)}{_in_quotes(self.id)}")
         if not self.id or len(self.id) > MAX_ID:
             shown = repr(self.id[:40] + "...") if self.id else "empty text"
             raise TaskError(None, "id", f"field 'id' must have 1 to {MAX_ID} characters, not {len(self.id)} ({shown})")
@@ -192,8 +198,7 @@ class TaskSpec:
             raise self._error(name, f"must be {FIELDS[name]}; not {describe(value)}")
         for index, item in enumerate(value):
             if not isinstance(item, str):
-                hint = f': write "{item}" in quotes' if isinstance(item, (int, float)) else ""
-                raise self._error(f"{name}[{index}]", f"must be text, not {describe(item)}{hint}")
+                raise self._error(f"{name}[{index}]", f"must be text, not {describe(item)}{_in_quotes(item)}")
             self._unicode(f"{name}[{index}]", item)
         return tuple(value)
 
@@ -261,8 +266,7 @@ class TaskSpec:
             if is_reserved(key):
                 raise self._error(name, f"may not set {key!r}: shard-executor writes that one itself")
             if not isinstance(text, str):
-                hint = f': write "{text}" in quotes' if isinstance(text, (int, float)) else ""
-                raise self._error(f"{name}.{key}", f"must be text, not {describe(text)}{hint}")
+                raise self._error(f"{name}.{key}", f"must be text, not {describe(text)}{_in_quotes(text)}")
             self._unicode(f"{name}.{key}", key)
             self._unicode(f"{name}.{key}", text)
 

@@ -42,6 +42,22 @@ def test_it_serves_until_a_signal_and_removes_its_kubeconfig(devcluster, number)
     assert not kubeconfig.exists()
 
 
+def test_a_second_cluster_leaves_the_kubeconfig_of_a_running_one_alone(devcluster):
+    folder, process = devcluster
+    before = (folder / "devcluster.kubeconfig").read_text()
+    second = run_command("devcluster", cwd=folder)
+    assert second.returncode == 2
+    assert "--kubeconfig devcluster.kubeconfig: is in use: the development cluster http://127.0.0.1:" in second.stderr
+    assert (folder / "devcluster.kubeconfig").read_text() == before
+    process.kill()  # it cannot remove its kubeconfig then: the next one replaces it
+    process.wait(LIMIT)
+    with (folder / "log2").open("w") as log:
+        third = subprocess.Popen([*COMMAND, "devcluster"], cwd=folder, stdout=log, stderr=log)
+    until(lambda: "Ctrl-C stops it." in (folder / "log2").read_text() or third.poll() is not None, "the next cluster")
+    third.terminate()
+    assert third.wait(LIMIT) == 0
+
+
 def test_a_fault_reaches_the_running_cluster(devcluster):
     folder, _ = devcluster
     marker = folder / "begun"

@@ -196,11 +196,68 @@ def test_a_reader_that_goes_away_leaves_no_traceback(here):
     process.stderr.close()
 
 
+def shell(here, script):
+    """Runs a line of shell in which "$@" is `shard-executor run t.jsonl` with its kubeconfig."""
+    arguments = ["sh", "-c", script, "sh", *COMMAND, "run", "t.jsonl", "--kubeconfig", "kubeconfig"]
+    return subprocess.run(arguments, cwd=here, capture_output=True, text=True, timeout=LIMIT, check=False)
+
+
+@pytest.mark.parametrize("view", ["plain", "live"])
+def test_a_run_goes_on_when_nobody_reads_its_progress_any_more(here, view):
+    write_tasks(here / "t.jsonl", *({"id": f"t{n}", "command": ["sleep", "1"]} for n in range(20)))
+    result = shell(here, f'{{ "$@" --results out.jsonl --progress {view} 2>&1; echo $? >code; }} | head -n 1')
+    assert result.stdout.startswith("run ")
+    assert (here / "code").read_text() == "0\n"
+    assert len(read_results(here / "out.jsonl")) == 20
+
+
+def test_a_summary_that_cannot_be_written_is_an_error(here):
+    write_tasks(here / "t.jsonl", {"id": "a", "command": ["true"]})
+    result = shell(here, '"$@" --progress none -o json >/dev/full')
+    assert result.returncode == 3
+    assert result.stderr == "error: standard output cannot be written: No space left on device\n"
+
+
+def test_closed_standard_streams_take_nothing_else_in(here):
+    write_tasks(here / "t.jsonl", {"id": "a", "command": ["true"]})
+    result = shell(here, '"$@" --results out.jsonl --progress plain <&- >&-')
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    assert shell(here, '"$@" --results more.jsonl <&- >&- 2>&-').returncode == 0
+    assert set(read_results(here / "out.jsonl")) == set(read_results(here / "more.jsonl")) == {"a"}
+    result = shell(here, '"$@" --results - >&-')
+    assert result.returncode == 2
+    assert "--results -: standard output is closed" in result.stderr
+
+
+def test_what_a_pod_writes_does_not_reach_the_terminal_as_it_is(here):
+    script = "printf '\\033[2Jcleared\\n'; head -c 5000 /dev/zero | tr '\\0' x; exit 1"
+    write_tasks(here / "t.jsonl", {"id": "a", "command": ["sh", "-c", script]})
+    result = run(here, "t.jsonl", "--progress", "none")
+    assert result.returncode == 1
+    assert "    | \\x1b[2Jcleared\n" in result.stdout
+    assert f"    | {'x' * 200}...\n" in result.stdout
+
+
+def test_requests_that_fail_are_shown_while_the_run_waits(here, cluster):
+    write_tasks(here / "t.jsonl", {"id": "a", "command": ["true"]})
+    cluster.fault("quota", pods=0)
+    with (here / "log").open("w") as log:
+        command = [*COMMAND, "run", "t.jsonl", "--kubeconfig", "kubeconfig"]
+        process = subprocess.Popen(command, cwd=here, stdout=log, stderr=log)
+    try:
+        until(lambda: "requests that failed in the last 10 s: " in (here / "log").read_text(), "the failing creates")
+    finally:
+        cluster.fault("lift-quota")
+    assert process.wait(LIMIT) == 0
+    assert "x create 403" in (here / "log").read_text()
+
+
 def test_results_that_cannot_be_written_break_the_run_off_and_keep_what_has_ended(here, cluster):
     write_tasks(here / "t.jsonl", *({"id": f"t{n}", "command": ["sleep", str(n % 2 * 600)]} for n in range(6)))
     result = run(here, "t.jsonl", "--results", "/dev/full", "--overwrite")
     assert result.returncode == 3, result.stderr
-    assert "broken off: results could not be written: [Errno 28] No space left on device; the pods of" in result.stdout
+    assert "broken off: results could not be written: [Errno 28] No space left on device; the pod" in result.stdout
     assert "remove them with: kubectl delete pods -n default -l shard-executor/instance=" in result.stdout
     assert "Traceback" not in result.stderr
     path = "/api/v1/namespaces/default/pods"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 
@@ -82,7 +83,11 @@ def test_the_second_ctrl_c_leaves_at_once_and_the_shards_follow(here):
     interrupt_when(process, folder / "log", "stopping: ")
     process.communicate(timeout=LIMIT)
     assert process.returncode == 130
-    assert "leaving at once: pods that are still there stay" in (folder / "log").read_text()
+    words = (folder / "log").read_text()
+    run_id = re.search(r"^run (\w+): 1 task on http://127", words, re.MULTILINE)[1]
+    label = f"shard-executor/instance=shard-executor.standalone-{run_id}"
+    assert "leaving at once: pods that are still there stay; remove them with: kubectl delete pods -n default" in words
+    assert f"-l {label}\n" in words
     until(lambda: not any(shard.is_running() and shard.status() != "zombie" for shard in shards), "the shards ended")
     assert cluster.stats()["pods"] == 1
 

@@ -99,7 +99,17 @@ LISTS = [
         ["--results", "no/such/out.jsonl"],
         ["--results no/such/out.jsonl: the folder no/such does not exist"],
     ),
-    ("t.jsonl", GOOD, ["--results", "t.jsonl"], ["--results t.jsonl: the file exists", "--overwrite"]),
+    ("t.jsonl", GOOD, ["--results", "old"], ["--results old: the file exists", "--overwrite"]),
+    ("t.jsonl", GOOD, ["--results", "./t.jsonl", "--overwrite"], ["--results ./t.jsonl: is what the run reads"]),
+    (
+        "t.jsonl",
+        GOOD,
+        ["--template", "p.yaml", "--results", "p.yaml", "--overwrite"],
+        ["is what the run reads (p.yaml)"],
+    ),
+    ("t.jsonl", GOOD, ["--results", ""], ["--results: is empty"]),
+    ("t.jsonl", GOOD, ["--template", ""], ["--template: is empty"]),
+    ("t.yaml", "- id: a\n  image: i\n  command: [true]\n", [], ['not true: write "true" in quotes']),
     ("t.jsonl", GOOD, ["--results", "-", "-o", "json"], ["--results - and --output json both want standard output"]),
 ]
 
@@ -111,12 +121,25 @@ def invoke(arguments, **settings):
 @pytest.mark.parametrize(("name", "content", "extra", "words"), LISTS)
 def test_bad_input_names_its_place(tmp_path, monkeypatch, name, content, extra, words):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "old").write_text("old results\n")
+    (tmp_path / "p.yaml").write_text("kind: Pod\n")
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     result = invoke(["run", name, *extra])
     assert result.exit_code == 2, result.output
     for expected in words:
         assert expected in result.stderr
     assert "Traceback" not in result.output
+    assert (tmp_path / "p.yaml").read_text() == "kind: Pod\n"
+
+
+def test_no_cluster_is_said_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    (tmp_path / "t.jsonl").write_text(GOOD)
+    (tmp_path / "empty").write_text("")
+    result = invoke(["run", "t.jsonl", "--kubeconfig", "empty"])
+    assert result.exit_code == 2
+    assert result.stderr.count("no cluster to talk to") == 1
 
 
 def test_several_problems_are_shown_at_once(tmp_path, monkeypatch):

@@ -101,5 +101,7 @@ def test_a_failure_in_one_line():
         "pod": "a-1",
     }
     assert failure_line(record) == "failed: task 'a': container-error, exit code 3: x y (pod a-1)"
+    record["message"] = "\x1b[2J" + "y" * 400
+    assert failure_line(record) == f"failed: task 'a': container-error, exit code 3: \\x1b[2J{'y' * 296}... (pod a-1)"
     record = {"id": "a", "state": "failed", "class": "create-refused", "reason": "Forbidden"}
     assert failure_line(record) == "failed: task 'a': create-refused, Forbidden"
