@@ -49,6 +49,9 @@ def test_a_second_cluster_leaves_the_kubeconfig_of_a_running_one_alone(devcluste
     assert second.returncode == 2
     assert "--kubeconfig devcluster.kubeconfig: is in use: the development cluster http://127.0.0.1:" in second.stderr
     assert (folder / "devcluster.kubeconfig").read_text() == before
+    write_tasks(folder / "t.jsonl", {"id": "a", "command": ["true"]})
+    ran = run_command("run", "t.jsonl", "--kubeconfig", "devcluster.kubeconfig", cwd=folder)
+    assert ran.returncode == 0, ran.stderr  # and the process that holds its pods clears up after it
     process.kill()  # it cannot remove its kubeconfig then: the next one replaces it
     process.wait(LIMIT)
     with (folder / "log2").open("w") as log:
