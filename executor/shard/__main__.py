@@ -64,10 +64,10 @@ class Channel:
 
 
 class ChannelLog(logging.Handler):
-    """Sends this process's warnings and errors to the parent, whose log is the one that is read."""
+    """Sends this process's log to the parent, whose log is the one that is read, at the level that it asks for."""
 
     def __init__(self, channel: Channel) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self._channel = channel
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -121,7 +121,9 @@ async def serve(sock: socket.socket, parent_pid: int) -> int:
                 return
             for message in reader.feed(data):
                 if message[0] == msg.CONFIG:
-                    shard = Shard(ShardSettings.from_json(message[1]), channel.send, failed)
+                    settings = ShardSettings.from_json(message[1])
+                    logging.getLogger("shard_executor").setLevel(settings.log_level)
+                    shard = Shard(settings, channel.send, failed)
                     await shard.start()
                     channel.send([msg.READY, os.getpid()])
                 elif message[0] == msg.STOP:

@@ -28,7 +28,7 @@ shard_log = logging.getLogger("shard_executor.shard")
 
 MAX_FAILED_STARTS = 5  # starts in a row that never became ready: the supervisor is then said to have failed
 _TURN = 1.0  # seconds between looks at heartbeats and restarts when nothing arrives
-_LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
+_LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 
 
 class Pump:
@@ -244,6 +244,7 @@ class Pump:
             log_tail_lines=config.log_tail_lines,
             request_timeout=config.request_timeout,
             beat_interval=config.beat_interval,
+            log_level=shard_log.getEffectiveLevel(),
             window=config.window,
             policy=config.policy,
             watch=config.watch,

@@ -193,3 +193,12 @@ def test_a_wrong_setting_is_refused_by_name(field: str, value: object) -> None:
     values = {"instance": "x", "owner": "x", "namespace": "default", "credentials": CredentialSource()}
     with pytest.raises(ConfigError, match=field):
         SupervisorConfig(**{**values, field: value})  # type: ignore[arg-type]
+
+
+def test_shards_log_at_the_level_of_the_parent(simulated: DevClusterProcess, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "shard_executor.shard")
+    simulated.fault("error", verb="watch", count=1)
+    with running(simulated, shards=1) as run:
+        run.submit("t")
+        run.finish()
+    assert any("watch" in record.message and "failed" in record.message for record in caplog.records)
