@@ -99,6 +99,7 @@ lint: $(VENV)/.installed-lint
 	$(VENV)/bin/python -m mypy
 
 asan: $(VENV)/.installed-test
+	@$(VENV)/$(PIP) install -q 'setuptools>=83' 'Cython>=3.2,<3.4'
 	PYTHON=$(CURDIR)/$(VENV)/bin/python sh tests/property/run_asan.sh
 
 bench: $(DEV_VENV)/.installed
