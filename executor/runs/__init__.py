@@ -1,0 +1,1 @@
+"""Standalone runs: the journal that makes them resumable, and the tries of their tasks."""
