@@ -7,83 +7,36 @@ server, whose words then become that one task's failure.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
+from shard_executor.pods import task_checks as checks
+from shard_executor.pods.task_checks import MAX_ID, MOST, is_reserved
+from shard_executor.pods.task_fields import FIELDS, refuse_unknown
+from shard_executor.pods.task_words import TaskError, describe, suggestion
 
-MAX_ID = 500  # characters; it travels in an annotation and in every message about the task
+__all__ = ["FIELDS", "MAX_ID", "TaskError", "TaskSpec", "describe", "is_reserved", "suggestion"]
 
-# Labels and annotations that this project writes itself. A task that set them could leave its own watch's selector.
-RESERVED_PREFIX = "shard-executor/"
-RESERVED_KEYS = frozenset({"airflow-worker", "airflow_executor_done"})
-
-FIELDS: dict[str, str] = {
-    "id": "text, unique in the list",
-    "image": "text, e.g. python:3.13-slim",
-    "command": 'a list of strings, e.g. ["python3", "-c"]',
-    "args": 'a list of strings, e.g. ["--input", "a.csv"]',
-    "env": "a mapping of names to text, numbers or true/false, or a list of Kubernetes env entries",
-    "resources": "a mapping with requests and limits as Kubernetes has it, e.g. {requests: {cpu: 100m}}",
-    "labels": "a mapping of text to text",
-    "annotations": "a mapping of text to text",
-    "template": "the path of a pod template in YAML, relative to the task list",
+# How fields are checked: those that are None when nothing is said, and those that are empty then.
+_CHECKS: dict[str, Any] = {
+    "image": checks.check_text,
+    "template": checks.check_text,
+    "command": checks.check_strings,
+    "args": checks.check_strings,
+    "namespace": checks.check_namespace,
+    "service_account": checks.check_service_account,
 }
-_RESOURCE_KEYS = ("requests", "limits", "claims")
-_ENV_KEYS = ("name", "value", "valueFrom")
-
-
-class TaskError(ValueError):
-    """A task says something it may not.
-
-    Attributes:
-        task_id: the task's id where it is known, else None.
-        field: the field at fault.
-        problem: what is wrong and what is allowed, without the task's name.
-    """
-
-    def __init__(self, task_id: str | None, field: str, problem: str) -> None:
-        super().__init__(f"task {task_id!r}: {problem}" if task_id is not None else problem)
-        self.task_id = task_id
-        self.field = field
-        self.problem = problem
-
-
-def suggestion(word: str, allowed: Iterable[str]) -> str:
-    """`; did you mean 'x'?` where one of the allowed words is close to `word`, else nothing."""
-    near = difflib.get_close_matches(word, list(allowed), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def describe(value: object) -> str:
-    """A value as a message shows it: its kind and its beginning."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return f"the number {value}"
-    if isinstance(value, str):
-        return f"the text {value[:40]!r}" if value else "empty text"
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, Sequence):
-        return "a list"
-    return f"a {type(value).__name__}"
-
-
-def _in_quotes(value: object) -> str:
-    """How to turn a number or boolean into the text that was probably meant, as the end of a message."""
-    if not isinstance(value, (int, float)):
-        return ""
-    return f': write "{describe(value) if isinstance(value, bool) else value}" in quotes'
+_MAPPINGS: dict[str, Any] = {
+    "labels": checks.check_metadata,
+    "annotations": checks.check_metadata,
+    "node_selector": checks.check_texts,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """One task: an id, and what its pod has to run.
+    """One task: an id, what its pod has to run, and where and how. None is the same as not given.
 
     Args:
         id: any text of 1 to 500 characters that is unique in its run; need not be ASCII.
@@ -96,8 +49,17 @@ class TaskSpec:
         labels: added to the pod's; keys that begin with `shard-executor/` are ours.
         annotations: likewise.
         template: path of a pod template (YAML) used instead of the run's.
+        retries: how often the task is run again after it failed, each time in a new pod; None is the run's default.
+        timeout: whole seconds, spec.activeDeadlineSeconds of the pod: counted from when the kubelet takes the pod, so
+            pulling images counts. What is not through by then is killed and has failed.
+        priority: tasks with a higher one are created first, a number of 32 bits. It orders this executor's work and
+            is no PriorityClass: the cluster does not see it.
+        namespace: of the pod, an RFC 1123 label; None is the run's.
+        service_account: spec.serviceAccountName.
+        node_selector: merged over the template's spec.nodeSelector.
+        tolerations: added to the template's, as Kubernetes has them; a repetition is left out.
 
-    After construction `command` and `args` are tuples and `env` is a tuple of Kubernetes env entries.
+    After construction `command`, `args` and `tolerations` are tuples and `env` is a tuple of Kubernetes env entries.
 
     Raises:
         TaskError: a field has the wrong shape; names the task, the field and what is allowed.
@@ -112,29 +74,45 @@ class TaskSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     template: str | None = None
+    retries: int | None = None
+    timeout: int | None = None
+    priority: int = 0
+    namespace: str | None = None
+    service_account: str | None = None
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
-        self._check_id()
-        if self.image is not None:
-            self._text("image", self.image)
-        if self.template is not None:
-            self._text("template", self.template)
-        for name in ("command", "args"):
+        checks.check_id(self.id)
+        try:
+            self._check()
+        except TaskError as fault:
+            raise TaskError(self.id, fault.field, fault.problem) from fault.__cause__
+
+    def _check(self) -> None:
+        for name, check in _CHECKS.items():
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, self._strings(name, value))
-        if self.env is not None:
-            object.__setattr__(self, "env", self._env(self.env))
-        if self.resources is not None:
-            self._check_resources(self.resources)
-        for name in ("labels", "annotations"):
+                self._keep(name, check(name, value))
+        for name, check in _MAPPINGS.items():
             value = getattr(self, name)
-            if value is None:
-                object.__setattr__(self, name, {})
-            elif value:
-                self._check_metadata(name, value)
-            elif not isinstance(value, Mapping):
-                raise self._error(name, f"must be {FIELDS[name]}, not {describe(value)}")
+            if value != {}:
+                self._keep(name, {} if value is None else check(name, value))
+        if self.env is not None:
+            self._keep("env", checks.check_env(self.env))
+        if self.resources is not None:
+            checks.check_resources(self.resources)
+        if self.tolerations != ():
+            self._keep("tolerations", () if self.tolerations is None else checks.check_tolerations(self.tolerations))
+        if self.retries is not None:
+            self._keep("retries", checks.check_number("retries", self.retries, 0))
+        if self.timeout is not None:
+            self._keep("timeout", checks.check_number("timeout", self.timeout, 1))
+        priority = self.priority
+        self._keep("priority", 0 if priority is None else checks.check_number("priority", priority, -MOST - 1))
+
+    def _keep(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> TaskSpec:
@@ -146,131 +124,7 @@ class TaskSpec:
         if not isinstance(data, Mapping):
             raise TaskError(None, "", f"a task must be a mapping like {{id: a, image: busybox}}, not {describe(data)}")
         if not data.keys() <= FIELDS.keys():
-            raise cls._unknown_fields(data)
+            raise refuse_unknown(data)
         if "id" not in data:
             raise TaskError(None, "id", "the field 'id' is missing: every task needs one of its own")
         return cls(**data)
-
-    @staticmethod
-    def _unknown_fields(data: Mapping[str, Any]) -> TaskError:
-        task_id = data.get("id")
-        unknown = [str(key) for key in data if key not in FIELDS]
-        names = ", ".join(map(repr, unknown))
-        return TaskError(
-            task_id if isinstance(task_id, str) else None,
-            unknown[0],
-            f"unknown field{'s' if len(unknown) > 1 else ''} {names}{suggestion(unknown[0], FIELDS) or ';'} "
-            f"allowed: {', '.join(FIELDS)}",
-        )
-
-    def _error(self, name: str, problem: str) -> TaskError:
-        return TaskError(self.id if isinstance(self.id, str) else None, name, f"field {name!r} {problem}")
-
-    def _check_id(self) -> None:
-        if not isinstance(self.id, str):
-            raise TaskError(None, "id", f"field 'id' must be text, not {describe(self.id)}{_in_quotes(self.id)}")
-        if not self.id or len(self.id) > MAX_ID:
-            shown = repr(self.id[:40] + "...") if self.id else "empty text"
-            raise TaskError(None, "id", f"field 'id' must have 1 to {MAX_ID} characters, not {len(self.id)} ({shown})")
-        self._unicode("id", self.id)
-
-    def _unicode(self, name: str, value: str) -> None:
-        """Half a surrogate pair (an escape such as \\ud800 alone) is no text that UTF-8 could carry."""
-        if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError as fault:
-                raise TaskError(None, name, f"field {name!r} holds half a surrogate pair, which is no text") from fault
-
-    def _json(self, name: str, value: object) -> None:
-        try:
-            orjson.dumps(value)
-        except (TypeError, ValueError) as fault:
-            raise self._error(name, f"cannot be written as JSON: {fault}") from fault
-
-    def _text(self, name: str, value: object) -> None:
-        if not isinstance(value, str) or not value:
-            raise self._error(name, f"must be {FIELDS[name]}, not {describe(value)}")
-        self._unicode(name, value)
-
-    def _strings(self, name: str, value: object) -> tuple[str, ...]:
-        if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
-            raise self._error(name, f"must be {FIELDS[name]}; not {describe(value)}")
-        for index, item in enumerate(value):
-            if not isinstance(item, str):
-                raise self._error(f"{name}[{index}]", f"must be text, not {describe(item)}{_in_quotes(item)}")
-            self._unicode(f"{name}[{index}]", item)
-        return tuple(value)
-
-    def _env(self, value: object) -> tuple[dict[str, Any], ...]:
-        if isinstance(value, Mapping):
-            return tuple({"name": self._env_name(key), "value": self._env_value(key, v)} for key, v in value.items())
-        if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
-            raise self._error("env", f"must be {FIELDS['env']}; not {describe(value)}")
-        entries: dict[str, dict[str, Any]] = {}
-        for index, entry in enumerate(value):
-            where = f"env[{index}]"
-            if not isinstance(entry, Mapping) or "name" not in entry or not entry.keys() <= set(_ENV_KEYS):
-                raise self._error(where, f"must be a mapping with {', '.join(_ENV_KEYS)}, like {{name: A, value: b}}")
-            name = self._env_name(entry["name"])
-            if name in entries:
-                raise self._error(where, f"sets {name!r} a second time")
-            if "valueFrom" in entry:
-                if "value" in entry or not isinstance(entry["valueFrom"], Mapping):
-                    raise self._error(where, "must have either value or valueFrom, and valueFrom is a mapping")
-                self._json(where, entry["valueFrom"])
-                entries[name] = {"name": name, "valueFrom": entry["valueFrom"]}
-            else:
-                entries[name] = {"name": name, "value": self._env_value(name, entry.get("value", ""))}
-        return tuple(entries.values())
-
-    def _env_name(self, name: object) -> str:
-        if not isinstance(name, str) or not name or "=" in name:
-            raise self._error("env", f"has a name that is no text without '=': {describe(name)}")
-        self._unicode("env", name)
-        return name
-
-    def _env_value(self, name: str, value: object) -> str:
-        if isinstance(value, str):
-            self._unicode(f"env.{name}", value)
-            return value
-        if isinstance(value, bool):
-            return "true" if value else "false"
-        if isinstance(value, (int, float)):
-            return str(value)
-        raise self._error(f"env.{name}", f"must be text, a number or true/false, not {describe(value)}")
-
-    def _check_resources(self, value: object) -> None:
-        if not isinstance(value, Mapping):
-            raise self._error("resources", f"must be {FIELDS['resources']}; not {describe(value)}")
-        self._json("resources", value)
-        for key, amounts in value.items():
-            if key not in _RESOURCE_KEYS:
-                near = suggestion(str(key), _RESOURCE_KEYS)
-                raise self._error("resources", f"has the unknown key {key!r}{near} (allowed: requests, limits, claims)")
-            if key == "claims":
-                continue
-            if not isinstance(amounts, Mapping):
-                raise self._error(f"resources.{key}", f"must be a mapping like {{cpu: 100m}}, not {describe(amounts)}")
-            for name, amount in amounts.items():
-                if isinstance(amount, bool) or not isinstance(amount, (str, int, float)) or not isinstance(name, str):
-                    shown = describe(amount)
-                    raise self._error(f"resources.{key}.{name}", f"must be a quantity like 100m or 1Gi, not {shown}")
-
-    def _check_metadata(self, name: str, value: object) -> None:
-        if not isinstance(value, Mapping):
-            raise self._error(name, f"must be {FIELDS[name]}, not {describe(value)}")
-        for key, text in value.items():
-            if not isinstance(key, str) or not key:
-                raise self._error(name, f"has a key that is no text: {describe(key)}")
-            if is_reserved(key):
-                raise self._error(name, f"may not set {key!r}: shard-executor writes that one itself")
-            if not isinstance(text, str):
-                raise self._error(f"{name}.{key}", f"must be text, not {describe(text)}{_in_quotes(text)}")
-            self._unicode(f"{name}.{key}", key)
-            self._unicode(f"{name}.{key}", text)
-
-
-def is_reserved(key: str) -> bool:
-    """Whether a label or annotation is one that this project writes itself."""
-    return key.startswith(RESERVED_PREFIX) or key in RESERVED_KEYS

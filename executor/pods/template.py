@@ -113,6 +113,9 @@ def _check(pod: object, name: str) -> PodTemplate:
     if namespace is not None and not isinstance(namespace, str):
         raise refuse(f"metadata.namespace must be text, not {describe(namespace)}")
     spec = _mapping_at(pod, "spec", "spec", refuse)
+    _mapping_at(spec, "nodeSelector", "spec.nodeSelector", refuse)
+    if not isinstance(spec.get("tolerations") or [], list):
+        raise refuse(f"spec.tolerations must be a list of tolerations, not {describe(spec['tolerations'])}")
     policy = spec.get("restartPolicy", "Never")
     if policy != "Never":
         raise refuse(f"spec.restartPolicy must be Never, not {policy!r}: every attempt at a task is a pod of its own")

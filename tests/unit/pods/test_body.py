@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shard_executor.pods import body as body_module
 from shard_executor.pods.body import MAX_PLANS, PodBuilder
-from shard_executor.pods.task import TaskSpec
+from shard_executor.pods.task import TaskError, TaskSpec
 from shard_executor.pods.template import TemplateError, parse_template
 
 TEMPLATE = """
@@ -22,6 +24,9 @@ metadata:
   annotations: {note: template}
 spec:
   serviceAccountName: worker
+  serviceAccount: worker
+  nodeSelector: {pool: batch, disktype: hdd}
+  tolerations: [{operator: Exists, key: batch}]
   containers:
   - name: side
     image: side:1
@@ -146,36 +151,181 @@ def test_more_shapes_than_plans_kept():
     assert "key-0" in pod_of(builder.body(TaskSpec("t", image="i", labels={"key-0": "v"})))["metadata"]["labels"]
 
 
+def test_where_and_how_a_pod_runs():
+    builder = make_builder(template=parse_template(TEMPLATE, "t"))
+    task = TaskSpec(
+        "a",
+        retries=3,
+        priority=7,
+        timeout=90,
+        namespace="other",
+        service_account="own",
+        node_selector={"disktype": "ssd", "zone": "a"},
+        tolerations=[
+            {"key": "batch", "operator": "Exists"},
+            {"value": "yes", "key": "gpu", "effect": "NoSchedule"},
+            {"key": "gpu", "value": "yes", "effect": "NoSchedule"},
+        ],
+    )
+    pod = pod_of(builder.body(task))
+    assert pod["metadata"]["namespace"] == "other"
+    spec = {key: value for key, value in pod["spec"].items() if key != "containers"}
+    assert spec == {
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": 90,
+        "serviceAccountName": "own",
+        "nodeSelector": {"pool": "batch", "disktype": "ssd", "zone": "a"},
+        "tolerations": [
+            {"operator": "Exists", "key": "batch"},
+            {"key": "gpu", "value": "yes", "effect": "NoSchedule"},
+        ],
+    }
+    plain = pod_of(builder.body(TaskSpec("b")))
+    assert plain["metadata"]["namespace"] == "jobs"
+    assert plain["spec"]["serviceAccount"] == "worker"
+    assert "activeDeadlineSeconds" not in plain["spec"]
+
+
+def test_every_try_has_a_submission_of_its_own():
+    builder = make_builder()
+    task = TaskSpec("a/1", image="i")
+    assert [builder.submission_id("a/1"), builder.submission_id("a/1", 2)] == ["r1/a/1/0", "r1/a/1/2"]
+    first, second = pod_of(builder.body(task)), pod_of(builder.body(task, 5, 1))
+    assert first["metadata"]["annotations"]["shard-executor/submission"] == "r1/a/1/0"
+    assert second["metadata"]["annotations"]["shard-executor/submission"] == "r1/a/1/1"
+    assert second["metadata"]["labels"]["shard-executor/bin"] == "5"
+
+
+def test_a_namespace_is_the_tasks_else_the_runs():
+    bound = parse_template("{kind: Pod, metadata: {namespace: other}}", "bound.yaml")
+    builder = make_builder(templates={"bound.yaml": bound})
+    assert builder.namespace_of(TaskSpec("a", image="i")) == "jobs"
+    assert builder.namespace_of(TaskSpec("a", image="i", namespace="mine")) == "mine"
+    assert builder.namespace_of(TaskSpec("a", image="i", namespace="other", template="bound.yaml")) == "other"
+    words = (
+        r"task 'a': the run's namespace is 'jobs' but metadata\.namespace of template bound\.yaml is 'other': remove"
+    )
+    for ask in (builder.namespace_of, builder.body):
+        with pytest.raises(TaskError, match=words) as caught:
+            ask(TaskSpec("a", image="i", template="bound.yaml"))
+        assert caught.value.field == "namespace"
+    with pytest.raises(
+        TaskError, match=r"its namespace is 'mine' but .* or set the task's field 'namespace' to 'other'"
+    ):
+        builder.namespace_of(TaskSpec("a", image="i", namespace="mine", template="bound.yaml"))
+    with pytest.raises(TaskError, match="task 'a': its namespace is 'mine' but metadata"):
+        make_builder(template=bound, namespace="other").body(TaskSpec("a", image="i", namespace="mine"))
+
+
+def test_values_of_tasks_make_no_plans(monkeypatch):
+    made = []
+    plan = body_module._Plan
+
+    def counted(*arguments):
+        made.append(arguments)
+        return plan(*arguments)
+
+    monkeypatch.setattr(body_module, "_Plan", counted)
+    builder = make_builder(template=parse_template(TEMPLATE, "t"))
+    for number in range(1, 200):
+        builder.body(
+            TaskSpec(
+                f"t{number}",
+                timeout=number,
+                namespace=f"ns-{number}",
+                service_account=f"sa-{number}",
+                node_selector={f"key-{number}": "v"},
+                tolerations=[{"key": f"k{number}", "operator": "Exists"}] * (1 + number % 3),
+                resources={"requests": {"memory": f"{number}Mi", f"example.com/r{number}": 1}},
+            )
+        )
+    assert len(made) == 1
+
+
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 words = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20)
-
-
-@given(
-    st.lists(
-        st.builds(
-            TaskSpec,
-            id=words,
-            image=st.none() | words,
-            command=st.none() | st.lists(text, max_size=3),
-            args=st.none() | st.lists(text, max_size=3),
-            env=st.dictionaries(st.sampled_from(["A", "B", "C", "\x00N", "D"]), text, max_size=3),
-            labels=st.dictionaries(st.sampled_from(["x", "tier", "\x00A"]), text, max_size=2),
-        ),
-        min_size=1,
-        max_size=6,
-    )
+quantities = st.dictionaries(st.sampled_from(["cpu", "memory", "a/b"]), words | st.integers(0, 9), max_size=3)
+tolerations = st.lists(
+    st.fixed_dictionaries(
+        {"key": st.sampled_from(["batch", "gpu"])},
+        optional={"operator": st.just("Exists"), "effect": st.sampled_from(["NoSchedule", "PreferNoSchedule"])},
+    ),
+    max_size=3,
 )
+any_task = st.builds(
+    TaskSpec,
+    id=words,
+    image=st.none() | words,
+    command=st.none() | st.lists(text, max_size=3),
+    args=st.none() | st.lists(text, max_size=3),
+    env=st.none()
+    | st.dictionaries(st.sampled_from(["A", "B", "C", "\x00N", "D"]), text | st.integers() | st.booleans(), max_size=3)
+    | st.just([{"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]),
+    resources=st.none()
+    | st.fixed_dictionaries({}, optional={"requests": quantities, "limits": quantities, "claims": st.just([])}),
+    labels=st.dictionaries(st.sampled_from(["x", "tier", "\x00A"]), text, max_size=2),
+    annotations=st.none() | st.dictionaries(st.sampled_from(["note", "y"]), text, max_size=2),
+    template=st.sampled_from([None, "own.yaml"]),
+    retries=st.none() | st.integers(0, 9),
+    timeout=st.none() | st.integers(1, 2**31 - 1),
+    priority=st.integers(-(2**31), 2**31 - 1),
+    namespace=st.sampled_from([None, "jobs", "other-1"]),
+    service_account=st.sampled_from([None, "worker", "a.b"]),
+    node_selector=st.dictionaries(st.sampled_from(["pool", "zone", "\x00N"]), text, max_size=3),
+    tolerations=tolerations,
+)
+
+
+def plain_merge(template, task, submission, bin_number):
+    """What the pod has to be, written down as plainly as can be."""
+    pod = copy.deepcopy(template.pod)
+    pod.update(apiVersion="v1", kind="Pod")
+    metadata = pod.setdefault("metadata", {})
+    metadata.pop("generateName", None)
+    metadata.update(name="the-name", namespace=task.namespace or "jobs")
+    metadata.setdefault("labels", {}).update(task.labels)
+    metadata["labels"].update({"shard-executor/instance": "shard-executor.standalone-r1", "shard-executor/owner": "r1"})
+    metadata["labels"]["shard-executor/bin"] = str(bin_number)
+    metadata.setdefault("annotations", {}).update(task.annotations)
+    metadata["annotations"].update({"shard-executor/submission": submission, "shard-executor/attempt": "4"})
+    spec = pod["spec"]
+    spec["restartPolicy"] = "Never"
+    container = spec["containers"][template.main]
+    for field in ("image", "command", "args"):
+        value = getattr(task, field)
+        if value is not None:
+            container[field] = value if field == "image" else list(value)
+    if task.env:
+        entries = {entry["name"]: entry for entry in container.get("env", [])}
+        entries.update({entry["name"]: entry for entry in task.env})
+        container["env"] = list(entries.values())
+    if task.resources:
+        amounts = container.setdefault("resources", {})
+        for kind, own in task.resources.items():
+            if kind == "claims":
+                amounts[kind] = own
+            else:
+                amounts.setdefault(kind, {}).update(own)
+    if task.timeout is not None:
+        spec["activeDeadlineSeconds"] = task.timeout
+    if task.service_account is not None:
+        spec["serviceAccountName"] = task.service_account
+        spec.pop("serviceAccount", None)
+    if task.node_selector:
+        spec.setdefault("nodeSelector", {}).update(task.node_selector)
+    for toleration in task.tolerations:
+        if toleration not in spec.setdefault("tolerations", []):
+            spec["tolerations"].append(toleration)
+    return pod
+
+
+@given(st.lists(any_task, min_size=1, max_size=6))
 def test_any_task_gives_the_pod_that_a_plain_merge_gives(tasks):
-    template = parse_template(TEMPLATE, "t")
-    builder = make_builder(template=template)
-    for task in tasks:
-        pod = pod_of(builder.body(task))
-        base = pod["spec"]["containers"][1]
-        assert base["image"] == (task.image or "base:1")
-        assert base["command"] == (["from-template"] if task.command is None else list(task.command))
-        assert base["args"] == (["a", "b"] if task.args is None else list(task.args))
-        expected = {"A": "1", "B": "2", **{entry["name"]: entry["value"] for entry in task.env or ()}}
-        assert {entry["name"]: entry["value"] for entry in base["env"]} == expected
-        own = {k: v for k, v in pod["metadata"]["labels"].items() if not k.startswith("shard-executor/")}
-        assert own == {"team": "data", "tier": "low", **task.labels}
-        assert pod["metadata"]["annotations"]["shard-executor/submission"] == f"r1/{task.id}/0"
+    full = parse_template(TEMPLATE, "t")
+    bare = parse_template("{kind: Pod, spec: {containers: [{name: c}]}}", "own.yaml")
+    builder = make_builder(template=full, templates={"own.yaml": bare})
+    for number, task in enumerate(tasks):
+        built = pod_of(builder.body(task, try_number=number), attempt=4)
+        submission = f"r1/{task.id}/{number}"
+        expected = plain_merge(full if task.template is None else bare, task, submission, builder.bin(task.id))
+        assert built == expected

@@ -27,6 +27,8 @@ REFUSED = [
     ),
     ("{kind: Pod, spec: {containers: [{name: a, env: {A: 1}}]}}", "spec.containers[0].env must be a list"),
     ("{kind: Pod, spec: {containers: [{name: a, env: [1]}]}}", "spec.containers[0].env[0] must be a mapping"),
+    ("{kind: Pod, spec: {nodeSelector: ssd}}", "spec.nodeSelector must be a mapping, not the text 'ssd'"),
+    ("{kind: Pod, spec: {tolerations: {key: a}}}", "spec.tolerations must be a list of tolerations, not a mapping"),
     ("{kind: Pod, metadata: {labels: {a: 1}}}", "metadata.labels.a must be text, not the number 1: put it in quotes"),
     ("{kind: Pod, metadata: {labels: {shard-executor/bin: '1'}}}", "metadata.labels may not set 'shard-executor/bin'"),
     ("kind: Pod\nkind: Pod\n", "line 2, column 1: the key 'kind' is given a second time"),
