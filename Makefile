@@ -21,7 +21,7 @@ stale = test -x $(1)/bin/python && test "$$($(PYTHON) -V 2>&1)" != "$$($(1)/bin/
 ignored := $(foreach venv,$(VENV) $(DEV_VENV),$(shell $(call stale,$(venv))))
 endif
 
-.PHONY: help test demo dev lint asan bench dist clean
+.PHONY: help test demo dev lint docs asan bench dist clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo 'make demo    install into $(VENV) and run a real job on a cluster inside this machine'
 	@echo 'make dev     editable install with test, bench and lint tools in $(DEV_VENV)'
 	@echo 'make lint    ruff, and mypy on the installed package'
+	@echo 'make docs    the documentation as a site in build/docs; a broken link fails'
 	@echo 'make asan    the compiled core under AddressSanitizer (gcc or clang with libasan)'
 	@echo 'make bench   the benchmarks, one after the other (BENCH=bench/e2e.py for one, BENCH_ARGS=...)'
 	@echo 'make dist    sdist and wheel in dist/'
@@ -74,6 +75,10 @@ $(VENV)/.installed-lint: $(VENV)/.installed
 	@$(VENV)/$(PIP) install -q "$$(echo dist/*.whl)[lint]"
 	@touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@$(VENV)/$(PIP) install -q "$$(echo dist/*.whl)[docs]"
+	@touch $@
+
 # setup.py compiles what changed; the editable install itself follows changed .py files without help.
 $(DEV_VENV)/.installed: $(filter-out %.py,$(SOURCES)) setup.py
 	@if [ ! -e $(DEV_VENV)/.created ]; then $(MAKE) --no-print-directory $(DEV_VENV)/.created; fi
@@ -97,6 +102,10 @@ lint: $(VENV)/.installed-lint
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python -m mypy
+
+docs: $(VENV)/.installed-docs
+	$(VENV)/bin/mkdocs build
+	@echo 'open build/docs/index.html'
 
 asan: $(VENV)/.installed-test
 	@$(VENV)/$(PIP) install -q 'setuptools>=83' 'Cython>=3.2,<3.4'
