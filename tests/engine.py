@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -57,8 +61,18 @@ def pod_body(ticket: str, *, instance: str = "tests", annotations: dict[str, str
     return json.dumps(pod, separators=(",", ":")).replace("\\u0000", "\x00")
 
 
-def submission(ticket: str, **kwargs: Any) -> Submission:
-    return Submission(ticket, bin_of("run", ticket), "default", ticket, f"run/{ticket}/0", pod_body(ticket, **kwargs))
+def submission(
+    ticket: str,
+    *,
+    namespace: str = "default",
+    attempt: int = 0,
+    uid: str | None = None,
+    began: bool = False,
+    **kwargs: Any,
+) -> Submission:
+    known = {"attempt": attempt, "uid": uid, "began": began}
+    body = pod_body(ticket, **kwargs)
+    return Submission(ticket, bin_of("run", ticket), namespace, ticket, f"run/{ticket}/0", body, **known)
 
 
 def outcome(kind: str, **more: str) -> dict[str, str]:
@@ -140,6 +154,28 @@ def _command(process: psutil.Process) -> str:
         return ""
 
 
+@contextmanager
+def parent_process(kubeconfig: str, script: str) -> Iterator[subprocess.Popen[str]]:
+    """A process in which `run`, a `Run` that has been started, is at the script's hand; killed in the end."""
+    head = f"""
+        import sys, time
+        sys.path.insert(0, {os.path.dirname(__file__)!r})
+        from types import SimpleNamespace
+        from engine import Run
+        run = Run(SimpleNamespace(kubeconfig={kubeconfig!r}))
+        run.supervisor.start()
+    """
+    code = textwrap.dedent(head) + textwrap.dedent(script)
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    try:
+        yield parent
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+
+
 def pods(cluster: DevClusterProcess, namespace: str = "default") -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = cluster.call("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
     return found
@@ -162,6 +198,7 @@ __all__ = [
     "Run",
     "alive",
     "outcome",
+    "parent_process",
     "pod_body",
     "pods",
     "running",

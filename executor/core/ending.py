@@ -162,12 +162,14 @@ class Ending(ShardBase):
         self.counts[S.DONE] -= 1
         del self.tasks[task.ticket]
         self._by_name.pop((task.namespace, task.name), None)
+        self._outlived.difference_update(self._earlier_names(task))
         self._drop_body(task)
         self._out.append(act.Closed(task.ticket, pod_left))
 
     def _on_revoked(self, task: TaskHandler, event: ev.Revoked, now: float) -> None:
         # Before the first complete list nobody knows what a predecessor created.
-        if task.state is S.QUEUED and task.tries == 0 and not task.reading and not self.hold_until:
+        listed = task.namespace in self._synced or not self.hold_until
+        if task.state is S.QUEUED and task.tries == 0 and not task.reading and listed:
             self._to(task, S.REVOKED, now, "revoked before its pod was created")
             self._report_revoked(task)
         elif task.state in (S.QUEUED, S.CREATING):

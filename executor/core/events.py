@@ -15,8 +15,9 @@ from shard_executor.core.faults import FaultInfo
 class Submitted:
     """The parent hands over a ticket, for the first time or again after this shard's predecessor died.
 
-    `uid` is the pod's, if the parent knows that attempt `attempt` has been created; `began` that it has run,
-    `reported` the state of a terminal report that the parent has already, `has_body` that the pod's body came along.
+    `uid` is the pod's, if the parent knows that attempt `attempt` has been created; `began` that it has run, `fresh`
+    that the parent knows this from a process before it and is still to be told that the pod runs, `reported` the state
+    of a terminal report that the parent has already, `has_body` that the pod's body came along.
     """
 
     ticket: str
@@ -27,6 +28,7 @@ class Submitted:
     attempt: int = 0
     uid: str | None = None
     began: bool = False
+    fresh: bool = False
     reported: str | None = None
     has_body: bool = True
 
@@ -117,9 +119,10 @@ class PodLeft:
 
 @dataclass(frozen=True, slots=True)
 class Relisted:
-    """A complete list has been applied; `since` is when it was asked for."""
+    """A complete list of a namespace has been applied; `since` is when it was asked for."""
 
     since: float
+    namespace: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,6 @@ class Launching(Ending):
     """Creates run within the window, by priority; a create without a certain answer is settled by the pod's name."""
 
     def _launch(self, now: float) -> None:
-        if now < self.hold_until:
-            return
         free = self.window.free(now)
         while free > 0 and (queue := self._next_queue(now)):
             task = self.tasks.get(heapq.heappop(queue)[2])
@@ -44,8 +42,12 @@ class Launching(Ending):
             free -= 1
 
     def _next_queue(self, now: float) -> list[tuple[int, int, str]] | None:
-        """The queue whose head comes first among the namespaces that are not full."""
-        queues = [queue for namespace, queue in self._ready.items() if queue and self.gates.admits(namespace, now)]
+        """The queue whose head comes first among the namespaces that are listed and not full."""
+        queues = [
+            queue
+            for namespace, queue in self._ready.items()
+            if queue and not self._held(namespace, now) and self.gates.admits(namespace, now)
+        ]
         return min(queues, default=None)
 
     def _on_body(self, task: TaskHandler, event: ev.BodyArrived, now: float) -> None:
@@ -184,6 +186,7 @@ class Launching(Ending):
         task.seen = task.pod_gone = task.reading = task.terminating = False
         task.pending_since = task.bad_since = task.launch_deadline = task.read_due = task.denied_since = None
         self._by_name[task.namespace, task.name] = task.ticket
+        self._unclaimed.pop((task.namespace, task.name), None)  # the create finds it, and what it is now
         self._requeue(task, now, f"{why}; attempt {task.attempt} follows")
 
     def _relaunch(self, task: TaskHandler, verdict: Verdict, now: float) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shard_executor.core import actions as act
+from shard_executor.core import events as ev
 from shard_executor.core.cleanup import CleanupQueue
 from shard_executor.core.lifecycle import TaskHandler, TaskState
 from shard_executor.core.quota import QuotaGates
@@ -32,6 +33,8 @@ class ShardPolicy:
         log_tail: fetch the last lines of a failed pod's log before it may be deleted.
         unseen_after: a created pod that no complete list has shown for this long is read by name.
         unseen_every: a living pod that still goes unseen is read again at this interval.
+        sweep: remove finished pods of this executor that no ticket asks for. Without it they stay, so that a ticket
+            that is yet to come, of a run that goes on, finds its pod and the pod's result.
     """
 
     create_timeout: float = 600.0
@@ -47,6 +50,7 @@ class ShardPolicy:
     removals_in_flight: int = 16
     unseen_after: float = 5.0
     unseen_every: float = 30.0
+    sweep: bool = True
 
 
 @dataclass(slots=True)
@@ -67,8 +71,8 @@ class ShardBase:
         window: the adaptive create window.
         rng: for jitter.
         name_of: pod name from (stem, submission id, attempt).
-        hold_until: no pod is created before the first complete list or this time, whichever is first, so that the
-            pods of a predecessor are found before they are asked for again.
+        hold_until: no pod is created before the first complete list of its namespace or this time, whichever is first,
+            so that the pods of a predecessor are found before they are asked for again.
     """
 
     def __init__(
@@ -91,6 +95,9 @@ class ShardBase:
         self._rng = rng
         self._creations: dict[tuple[str, int], Creation] = {}  # by ticket and attempt, at most a window of them
         self._by_name: dict[tuple[str, str], str] = {}
+        self._unclaimed: dict[tuple[str, str], ev.PodSeen] = {}  # pods without a ticket, as they were shown last
+        self._outlived: set[tuple[str, str]] = set()  # names of attempts before the one that a ticket came with
+        self._synced: set[str] = set()  # namespaces whose first list is complete
         self._ready: dict[str, list[tuple[int, int, str]]] = {}  # by namespace: a full one holds up no other
         self._timers: list[tuple[float, int, str, str]] = []
         self._woken_for = float("inf")
@@ -110,6 +117,15 @@ class ShardBase:
     def _enqueue(self, task: TaskHandler) -> None:
         self._serial += 1
         heapq.heappush(self._ready.setdefault(task.namespace, []), (-task.priority, self._serial, task.ticket))
+
+    def _held(self, namespace: str, now: float) -> bool:
+        """Whether creates in a namespace wait for its first complete list."""
+        return now < self.hold_until and namespace not in self._synced
+
+    def _earlier_names(self, task: TaskHandler) -> list[tuple[str, str]]:
+        """Namespace and name of the pods of a ticket's attempts before the current one."""
+        stem, submission_id = task.stem, task.submission_id
+        return [(task.namespace, self.name_of(stem, submission_id, attempt)) for attempt in range(task.attempt)]
 
     def _read(self, task: TaskHandler) -> None:
         if not task.reading:

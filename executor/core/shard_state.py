@@ -40,9 +40,12 @@ class ShardState(Watching):
     def _wake(self, now: float) -> None:
         at = self._timers[0][0] if self._timers else float("inf")
         waiting = [namespace for namespace, queue in self._ready.items() if queue]
-        if waiting:
-            held = max(self.window.held_until, self.hold_until)
-            at = min(at, held if now < held else self.gates.opens_at(waiting, now))
+        if waiting and now < self.window.held_until:
+            at = min(at, self.window.held_until)
+        elif waiting:
+            if any(self._held(namespace, now) for namespace in waiting):
+                at = min(at, self.hold_until)
+            at = min(at, self.gates.opens_at(waiting, now))
         if at < self._woken_for:
             self._woken_for = at
             self._out.append(act.WakeAt(at))
@@ -73,15 +76,17 @@ class ShardState(Watching):
         self._by_name[task.namespace, task.name] = task.ticket
         if event.uid is not None:
             task.uid = event.uid
-            task.uid_since = now
+            task.uid_since = float("-inf")  # every list of this shard's should show it
         if event.reported is not None:
             task.reported = True
             self._to(task, S(event.reported), now, "its report is with the parent")
         elif event.uid is not None:
-            self._to(task, S.RUNNING if event.began else S.PENDING, now, "known to the parent")
+            state = S.RUNNING if event.began and not event.fresh else S.PENDING
+            self._to(task, state, now, "known to the parent")
         else:
             task.note(now, "submitted")
             self._enqueue(task)
+        self._claim(task, now)
 
     def _on_ticket_event(self, event: ev.Event, now: float) -> None:
         task = self.tasks.get(event.ticket)  # type: ignore[union-attr]
@@ -122,6 +127,9 @@ class ShardState(Watching):
             assert task.state in FINISHED or task.state in (S.REVOKED, S.CLEANING) or not task.reported, task
             assert task.state is not S.DONE, task
         assert len(self._by_name) == len(self.tasks), "names without tickets"
+        assert not self._by_name.keys() & self._unclaimed.keys(), "a pod that is both a ticket's and nobody's"
+        earlier = {name for task in self.tasks.values() for name in self._earlier_names(task)}
+        assert self._outlived <= earlier, "an earlier attempt of no ticket"
         assert self.cleanup.in_flight == sum(r.in_flight for r in self.cleanup.items.values())
         assert self.window.in_flight >= 0
         names = {(creation.namespace, creation.name) for creation in self._creations.values()}

@@ -28,9 +28,7 @@ class Watching(Launching):
             self.gates.room(event.namespace, now)  # a ResourceQuota's `pods` does not count finished ones
         task = self._find(event)
         if task is None:
-            if event.verdict.terminal and not event.deleting and (event.namespace, event.name) not in self._by_name:
-                # Ownerless and finished: left by a ticket that is closed, or by an executor that is gone.
-                self._remove_stray(event, now)
+            self._on_ownerless(event, now)
             return
         if task.uid is None:
             if event.deleting:
@@ -48,6 +46,34 @@ class Watching(Launching):
                 return
         if task.state in (S.PENDING, S.RUNNING):
             self._advance(task, event.verdict, event.deleting, now)
+
+    def _on_ownerless(self, event: ev.PodSeen, now: float) -> None:
+        name = event.namespace, event.name
+        if name in self._by_name:
+            return  # it only bears the name of a ticket's pod
+        if event.verdict.terminal and not event.deleting and (self.policy.sweep or name in self._outlived):
+            # Left by a ticket that is closed, by an earlier attempt, or by an executor that is gone.
+            self._unclaimed.pop(name, None)
+            self._remove_stray(event, now)
+        else:
+            self._unclaimed[name] = event  # the watch will not show it again for a ticket that comes later
+
+    def _claim(self, task: TaskHandler, now: float) -> None:
+        """Gives a new ticket what was seen of its pods before it came."""
+        for name in self._earlier_names(task):
+            self._outlived.add(name)
+            if (earlier := self._unclaimed.pop(name, None)) is not None:
+                self._on_ownerless(earlier, now)
+        if (event := self._unclaimed.pop((task.namespace, task.name), None)) is not None:
+            self._on_pod_seen(event, now)
+        if task.state in (S.PENDING, S.RUNNING) and not task.seen and task.namespace in self._synced:
+            self._read(task)  # the lists have passed without it: no news of it may ever come
+
+    def _forget_unclaimed(self, event: ev.PodEnded | ev.PodLeft) -> None:
+        name = event.namespace, event.name
+        seen = self._unclaimed.get(name)
+        if seen is not None and seen.uid == event.uid:
+            del self._unclaimed[name]
 
     def _remove_stray(self, event: ev.PodSeen, now: float) -> None:
         key = f"uid:{event.uid}"
@@ -116,6 +142,7 @@ class Watching(Launching):
         self.gates.room(event.namespace, now)
         task = self._find(event)
         if task is None:
+            self._forget_unclaimed(event)
             self.cleanup.finish(f"uid:{event.uid}")
             return
         if task.uid is None:
@@ -146,6 +173,7 @@ class Watching(Launching):
     def _on_pod_left(self, event: ev.PodLeft, now: float) -> None:
         task = self._find(event)
         if task is None or task.uid is None:
+            self._forget_unclaimed(event)
             self.cleanup.finish(f"uid:{event.uid}")
             return
         if task.state is S.CLEANING:
@@ -168,17 +196,13 @@ class Watching(Launching):
         self._finish(task, S.LOST, verdict, now, tail=False)
 
     def _on_relisted(self, event: ev.Relisted, now: float) -> None:
-        self.hold_until = 0.0
+        self._synced.add(event.namespace)
         for task in self.tasks.values():
-            if (
-                not task.seen
-                and task.uid is not None
-                and task.state in (S.PENDING, S.RUNNING)
-                and task.uid_since + self.policy.unseen_after <= now
-                and task.uid_since < event.since
-            ):
+            if task.namespace != event.namespace or task.seen or task.state not in (S.PENDING, S.RUNNING):
+                continue
+            if task.uid_since + self.policy.unseen_after <= now and task.uid_since < event.since:
                 self._read(task)
-            elif not task.seen and task.uid is not None and task.state in (S.PENDING, S.RUNNING):
+            else:
                 self._read_at(task, now + self.policy.unseen_after)
 
     def _fail_pending(self, task: TaskHandler, failure: FailureClass, verdict: Verdict, now: float) -> None:

@@ -135,6 +135,7 @@ class Shard:
         attempt: int,
         uid: str | None,
         began: bool,
+        fresh: bool,
         reported: str | None,
         revoked: bool,
         body: str | None,
@@ -143,7 +144,7 @@ class Shard:
             self._bodies[ticket] = body
         self._apply(
             ev.Submitted(
-                ticket, namespace, stem, submission_id, priority, attempt, uid, began, reported, body is not None
+                ticket, namespace, stem, submission_id, priority, attempt, uid, began, fresh, reported, body is not None
             )
         )
         if revoked:
@@ -198,7 +199,7 @@ class Shard:
                 self._apply(ev.PodLeft(change.namespace, change.name, change.uid))
 
     def _on_synced(self) -> None:
-        self._apply(ev.Relisted(self._watcher.list_started_at))
+        self._apply(ev.Relisted(self._watcher.list_started_at, self._settings.namespace))
 
     # ---- actions
 

@@ -102,6 +102,10 @@ class Submission:
         body: the pod as compact JSON text in which the raw characters NUL N stand for the pod's name and NUL A for
             the launch attempt. Valid JSON text holds no NUL, so they cannot collide with the user's own values.
         priority: higher is created first.
+        attempt, uid, began: what an earlier process of the same run knew of this submission: its last launch attempt,
+            that attempt's pod if it had been created, and whether its task had begun. The pod is then not created but
+            looked for: still there, finished, or vanished, which is reported as lost. All pods of earlier processes
+            of a run are found only if `ShardPolicy.sweep` is off: else those that finished may be removed first.
     """
 
     ticket: str
@@ -111,6 +115,9 @@ class Submission:
     submission_id: str
     body: str
     priority: int = 0
+    attempt: int = 0
+    uid: str | None = None
+    began: bool = False
 
 
 @dataclass(frozen=True, slots=True)

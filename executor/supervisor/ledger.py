@@ -25,7 +25,10 @@ def bins_of(shard: int, shards: int) -> tuple[int, int]:
 
 @dataclass(slots=True)
 class Ticket:
-    """One accepted submission. `body` is kept until its terminal report, for relaunches and restarted shards."""
+    """One accepted submission. `body` is kept until its terminal report, for relaunches and restarted shards.
+
+    `fresh` says that its pod was made by an earlier process and that nobody has been told yet that it runs.
+    """
 
     name: str
     shard: int
@@ -38,6 +41,7 @@ class Ticket:
     uid: str | None = None
     pod: str = ""
     began: bool = False
+    fresh: bool = False
     dispatched: bool = False
     reported: str | None = None
     acknowledged: bool = False
@@ -64,6 +68,7 @@ class Ledger:
         self._keep = {True: keep_succeeded, False: keep_failed}
         self.tickets: dict[str, Ticket] = {}
         self._waiting: list[tuple[int, int, str]] = []
+        self._alive: list[Ticket] = []  # their pods are there already: they take room, and do not wait for it
         self._serial = 0
         self.under_way = 0
         self.accepted = 0
@@ -85,16 +90,28 @@ class Ledger:
             submission.submission_id,
             submission.priority,
             submission.body,
+            submission.attempt,
+            submission.uid,
+            began=submission.began,
+            fresh=submission.uid is not None,
         )
         ticket.times["submitted"] = now
         self.tickets[ticket.name] = ticket
         self.accepted += 1
         self._serial += 1
-        heapq.heappush(self._waiting, (-ticket.priority, self._serial, ticket.name))
+        if ticket.uid is not None:
+            self._alive.append(ticket)
+        else:
+            heapq.heappush(self._waiting, (-ticket.priority, self._serial, ticket.name))
         return True
 
     def dispatch(self) -> Iterator[tuple[int, msg.Message]]:
         """Tickets that may go to their shards now."""
+        alive, self._alive = self._alive, []
+        for ticket in alive:
+            ticket.dispatched = True
+            self.under_way += 1
+            yield ticket.shard, self._submit(ticket)
         while self._waiting and (self._parallelism is None or self.under_way < self._parallelism):
             ticket = self.tickets.get(heapq.heappop(self._waiting)[2])
             if ticket is None or ticket.dispatched or ticket.reported:
@@ -111,6 +128,8 @@ class Ledger:
         ticket.revoked = True
         if ticket.dispatched:
             return None, ticket.shard, [msg.REVOKE, name]
+        if ticket.uid is not None:
+            return None, 0, None  # its pod must go: its shard is told with the ticket
         ticket.reported = "revoked"
         ticket.body = None
         ticket.times["reported"] = now
@@ -152,6 +171,7 @@ class Ledger:
         ticket.uid = fields["uid"]
         ticket.pod = fields["pod"]
         ticket.began = fields["began"]
+        ticket.fresh = ticket.fresh and state != "running"
         times = ticket.times
         if state == "pending" and ticket.uid is not None:
             times["created"] = fields["at"]
@@ -220,6 +240,7 @@ class Ledger:
             ticket.attempt,
             ticket.uid,
             ticket.began,
+            ticket.fresh,
             ticket.reported,
             ticket.revoked and ticket.reported is None,
             body,

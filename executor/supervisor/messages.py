@@ -5,7 +5,8 @@ because a frame costs a system call on each side and a message does not.
 
 Parent to shard:
     CONFIG    settings: object                            once, first
-    SUBMIT    ticket, namespace, stem, submission id, priority, attempt, uid, began, reported state, revoked, body
+    SUBMIT    ticket, namespace, stem, submission id, priority, attempt, uid, began, fresh, reported state, revoked,
+              body                                        see Submitted in core/events.py
     BEGIN                                                 all tickets of a predecessor have been sent
     BODY      ticket, body                                answers NEED_BODY
     NO_BODY   ticket, message                             answers NEED_BODY

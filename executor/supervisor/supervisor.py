@@ -63,8 +63,8 @@ class Supervisor:
         """Hands a task over; never blocks.
 
         Raises:
-            SupervisorError: not started or ended, a namespace that is not watched, a bin that does not exist, or half
-                a surrogate pair in a text.
+            SupervisorError: not started or ended, a namespace that is not watched, a bin or an attempt that cannot be,
+                or half a surrogate pair in a text.
         """
         if not self._started or self._ended:
             raise SupervisorError("submit needs a supervisor that is started and not ended")
@@ -75,9 +75,13 @@ class Supervisor:
             )
         if not 0 <= submission.bin < BINS:
             raise SupervisorError(f"ticket {submission.ticket}: bin {submission.bin} is not between 0 and {BINS - 1}")
-        for name in ("ticket", "name_stem", "submission_id", "body"):
+        if submission.attempt < 0 or submission.uid == "":
+            raise SupervisorError(
+                f"ticket {submission.ticket}: attempt {submission.attempt} of pod {submission.uid!r} cannot be"
+            )
+        for name in ("ticket", "name_stem", "submission_id", "body", "uid"):
             try:
-                getattr(submission, name).encode()
+                (getattr(submission, name) or "").encode()
             except UnicodeEncodeError as error:
                 raise SupervisorError(f"ticket {submission.ticket!r}: {name} is no text: {error}") from None
         self._submitted += 1

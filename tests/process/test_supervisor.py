@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 
 import pytest
 
-from engine import alive, outcome, pods, running, states, until
+from engine import alive, outcome, parent_process, pods, running, states, until
 from shard_executor.devcluster.process import DevClusterProcess
 from shard_executor.supervisor import ConfigError, Supervisor, SupervisorConfig, SupervisorError
 from shard_executor.supervisor.credentials import CredentialError, CredentialSource
@@ -130,14 +127,7 @@ def test_a_shard_goes_on_reporting_after_a_failure(simulated: DevClusterProcess)
 
 
 def test_when_the_parent_is_killed_the_shards_end_and_the_pods_stay(real: DevClusterProcess) -> None:
-    script = textwrap.dedent(
-        """
-        import sys, time
-        sys.path.insert(0, sys.argv[2])
-        from types import SimpleNamespace
-        from engine import Run
-        run = Run(SimpleNamespace(kubeconfig=sys.argv[1]))
-        run.supervisor.start()
+    script = """
         run.submit("a", "b", "c", command=["sleep", "600"])
         while True:
             run.supervisor.wait(0.2)
@@ -146,19 +136,10 @@ def test_when_the_parent_is_killed_the_shards_end_and_the_pods_stay(real: DevClu
                 print(*run.shard_pids(), flush=True)
                 time.sleep(600)
         """
-    )
-    tests = os.path.dirname(os.path.dirname(__file__))
-    parent = subprocess.Popen(
-        [sys.executable, "-c", script, str(real.kubeconfig), tests], stdout=subprocess.PIPE, text=True
-    )
-    try:
+    with parent_process(str(real.kubeconfig), script) as parent:
         assert parent.stdout is not None
         shards = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(shards) == 2
-    finally:
-        parent.kill()
-        parent.wait()
-        parent.stdout.close()
     until(lambda: not any(alive(pid) for pid in shards), "the shards have ended", 10.0)
     assert [pod["status"]["phase"] for pod in pods(real)] == ["Running"] * 3
 

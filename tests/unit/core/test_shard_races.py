@@ -125,8 +125,7 @@ def test_the_tickets_behind_a_full_namespace_keep_their_order() -> None:
 def test_a_read_that_the_watch_overtook_says_nothing_about_the_next_attempt(bench: Bench) -> None:
     bench.submit(uid="u", has_body=True)
     bench(ev.Tick(), after=1.0)
-    bench(ev.Relisted(bench.now))
-    bench(ev.Tick(), after=6.0)
+    bench(ev.Relisted(bench.now, "ns"))
     bench.one(act.ReadPod)
     bench.seen(LOST)
     bench(ev.BodyArrived("t"))
@@ -140,8 +139,7 @@ def test_a_read_that_the_watch_overtook_says_nothing_about_the_next_attempt(benc
 
 def test_an_overtaken_read_that_fails_does_not_ask_again(bench: Bench) -> None:
     bench.submit(uid="u", has_body=True)
-    bench(ev.Relisted(bench.now))
-    bench(ev.Tick(), after=6.0)
+    bench(ev.Relisted(bench.now, "ns"))
     bench.one(act.ReadPod)
     bench.seen(LOST)
     bench(ev.ReadFailed("t", BUSY))
@@ -154,7 +152,7 @@ def test_an_overtaken_read_that_fails_does_not_ask_again(bench: Bench) -> None:
 def test_a_timer_for_an_unseen_pod_does_not_read_while_the_next_attempt_is_created(bench: Bench) -> None:
     bench.submit()
     bench.created()
-    bench(ev.Relisted(bench.now - 1.0))
+    bench(ev.Relisted(bench.now - 1.0, "ns"))
     bench.seen(LOST)
     bench(ev.BodyArrived("t"))
     bench.one(act.CreatePod)
@@ -188,22 +186,21 @@ def test_a_read_that_is_answered_by_401_asks_for_credentials(bench: Bench) -> No
 
 def test_a_living_pod_that_no_list_shows_is_read_until_its_end(bench: Bench) -> None:
     bench.submit(uid="u", began=True, has_body=False)
-    bench(ev.Relisted(bench.now))
+    bench(ev.Relisted(bench.now, "ns"))
     reads = 0
     for _ in range(100):
-        bench(ev.Tick(), after=5.0)
         if any(isinstance(action, act.ReadPod) for action in bench.last):
             reads += 1
             bench(ev.PodRead("t", "u", True, False, RUNNING if reads < 5 else SUCCEEDED))
         if any(isinstance(action, act.Report) for action in bench.last):
             break
+        bench(ev.Tick(), after=5.0)
     assert bench.one(act.Report).matches(state="succeeded", terminal=True)
 
 
 def test_a_pod_that_lost_its_labels_while_nobody_watched_is_handed_over(bench: Bench) -> None:
     bench.submit(uid="u", began=True, has_body=False)
-    bench(ev.Relisted(bench.now))
-    bench(ev.Tick(), after=6.0)
+    bench(ev.Relisted(bench.now, "ns"))
     bench.one(act.ReadPod)
     bench(ev.PodRead("t", "u", True, False, RUNNING, selected=False))
     assert bench.one(act.Report).matches(state="lost", failure_class="handed-over")

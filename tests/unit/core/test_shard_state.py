@@ -425,7 +425,7 @@ def test_a_restarted_shard_waits_for_the_list_before_it_creates() -> None:
     bench.submit("not-there")
     bench.none(act.CreatePod)
     bench.seen(RUNNING, "there")
-    bench(ev.Relisted(bench.now))
+    bench(ev.Relisted(bench.now, "ns"))
     assert bench.one(act.CreatePod).matches(ticket="not-there")
 
 
@@ -441,8 +441,7 @@ def test_creates_are_not_held_for_ever_by_a_list_that_does_not_come() -> None:
 def test_a_pod_that_the_parent_knows_and_no_list_shows_is_read_before_it_is_given_up(bench: Bench) -> None:
     bench.submit(uid="u", began=True, has_body=False)
     bench.none(act.CreatePod)
-    bench(ev.Relisted(bench.now))
-    bench(ev.Tick(), after=6.0)
+    bench(ev.Relisted(bench.now, "ns"))
     assert bench.one(act.ReadPod).matches(name="t-s-0")
     bench(ev.PodRead("t", None))
     assert bench.one(act.Report).matches(state="lost", terminal=True, failure_class="deleted")
@@ -503,7 +502,7 @@ _RANDOM_EVENTS: list[Callable[[Bench, str, random.Random], Any]] = [
     lambda b, t, r: b.seen(r.choice([PENDING, RUNNING, SUCCEEDED, FAILED]), t, r.choice("uv"), r.randrange(2)),
     lambda b, t, r: b.ended(r.choice([None, SUCCEEDED, FAILED]), t, r.choice("uv"), r.randrange(2)),
     lambda b, t, r: b(ev.PodLeft("ns", f"{t}-s-0", "u")),
-    lambda b, t, r: b(ev.Relisted(b.now)),
+    lambda b, t, r: b(ev.Relisted(b.now, "ns")),
     lambda b, t, r: b(ev.Revoked(t)),
 ]
 

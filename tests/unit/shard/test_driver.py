@@ -26,7 +26,7 @@ def test_bodies_are_kept_only_for_tickets_that_are_still_to_be_created() -> None
     sent: list[msg.Message] = []
     shard = Shard(settings, sent.append, sent.append)
     shard._wake_at = lambda action: None  # type: ignore[assignment,method-assign] # there is no loop to set a timer on
-    reported = [msg.SUBMIT, "t", "ns", "t", "s", 0, 0, None, False, "failed", False, None]
+    reported = [msg.SUBMIT, "t", "ns", "t", "s", 0, 0, None, False, False, "failed", False, None]
     shard.receive(reported)
     shard.receive([msg.ACK, "t", False])
     assert [message[0] for message in sent] == [msg.CLOSED]

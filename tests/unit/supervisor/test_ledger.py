@@ -15,6 +15,11 @@ def submission(name: str, number: int = 0, priority: int = 0) -> Submission:
     return Submission(name, number, "ns", name, f"s-{name}", "{}", priority)
 
 
+def known(name: str, uid: str | None, attempt: int = 0, began: bool = False) -> Submission:
+    """A submission of which an earlier process knew this much."""
+    return Submission(name, 0, "ns", name, f"s-{name}", "{}", attempt=attempt, uid=uid, began=began)
+
+
 def report(name: str, state: str, terminal: bool = False, **fields: Any) -> dict[str, Any]:
     base = {
         "ticket": name,
@@ -127,14 +132,14 @@ def test_a_restarted_shard_is_told_everything_its_predecessor_knew() -> None:
     book.revoke("revoked", 2.0)
     sent = list(book.resend(0))
     fields = {m[1]: m[6:] for m in sent if m[0] == msg.SUBMIT}
-    # attempt, uid, began, reported, revoked, body
+    # attempt, uid, began, fresh, reported, revoked, body
     assert fields == {
-        "new": [0, None, False, None, False, "{}"],
-        "created": [0, "u", False, None, False, None],
-        "running": [2, "u", True, None, False, None],
-        "ended": [0, "u", False, "failed", False, None],
-        "acknowledged": [0, "u", False, "succeeded", False, None],
-        "revoked": [0, None, False, None, True, "{}"],
+        "new": [0, None, False, False, None, False, "{}"],
+        "created": [0, "u", False, False, None, False, None],
+        "running": [2, "u", True, False, None, False, None],
+        "ended": [0, "u", False, False, "failed", False, None],
+        "acknowledged": [0, "u", False, False, "succeeded", False, None],
+        "revoked": [0, None, False, False, None, True, "{}"],
     }
     assert [m for m in sent if m[0] != msg.SUBMIT] == [[msg.ACK, "acknowledged", False]]
 
@@ -162,3 +167,47 @@ def test_a_name_that_is_open_already_is_not_taken_twice() -> None:
     book.acknowledge("a")
     book.shard_closed("a", None)
     assert book.accept(submission("a"), 3.0)
+
+
+# ---- submissions that an earlier process had begun
+
+
+def test_a_shard_is_told_what_an_earlier_process_knew_and_gets_the_body_when_it_asks() -> None:
+    book = ledger()
+    book.accept(known("a", "u", attempt=2, began=True), 1.0)
+    book.accept(known("b", None, attempt=1), 1.0)
+    fields = {message[1]: message[6:] for _, message in book.dispatch()}
+    # attempt, uid, began, fresh, reported, revoked, body
+    assert fields == {
+        "a": [2, "u", True, True, None, False, None],
+        "b": [1, None, False, False, None, False, "{}"],
+    }
+    assert book.body("a") == (0, [msg.BODY, "a", "{}"])
+
+
+def test_a_restarted_shard_learns_whether_a_pod_of_an_earlier_process_was_told_to_run() -> None:
+    book = ledger()
+    book.accept(known("a", "u", began=True), 1.0)
+    list(book.dispatch())
+    assert [message[9] for message in book.resend(0)] == [True]
+    book.reported(report("a", "running", began=True))
+    assert [message[9] for message in book.resend(0)] == [False]
+
+
+def test_pods_that_are_there_already_take_room_but_do_not_wait_for_it() -> None:
+    book = ledger(parallelism=2)
+    book.accept(submission("new", priority=9), 1.0)
+    for name in "abc":
+        book.accept(known(name, f"u-{name}"), 1.0)
+    assert [message[1] for _, message in book.dispatch()] == ["a", "b", "c"]
+    for name in "ab":
+        book.reported(report(name, "succeeded", True))
+    assert [message[1] for _, message in book.dispatch()] == ["new"]
+
+
+def test_a_ticket_whose_pod_is_there_is_revoked_by_its_shard_even_before_it_was_sent() -> None:
+    book = ledger()
+    book.accept(known("a", "u"), 1.0)
+    assert book.revoke("a", 2.0) == (None, 0, None)
+    ((_, message),) = book.dispatch()
+    assert message[6:] == [0, "u", False, True, None, True, None]
