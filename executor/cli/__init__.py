@@ -15,6 +15,7 @@ _COMMANDS = {
     "run": "shard_executor.cli.run",
     "render": "shard_executor.cli.render",
     "doctor": "shard_executor.cli.doctor",
+    "status": "shard_executor.cli.status",
     "devcluster": "shard_executor.cli.devcluster",
     "demo": "shard_executor.cli.demo",
 }

@@ -13,10 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
 from shard_executor.futures.future import OpenTask, TaskFuture
 from shard_executor.futures.outcome import BrokenPodExecutor, TaskFailed, TaskResult, TaskRevoked
 from shard_executor.pods.task import TaskError, TaskSpec
+from shard_executor.status.describe import describe
 from shard_executor.supervisor import Report, ShardStats, Submission, Supervisor
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class Dispatcher:
         self._open: dict[str, OpenTask] = {}
         self._waiting: deque[Submission] = deque()
         self._handed = 0
+        self._failed = 0
         self._closing = False
         self._broken: str | None = None
         self._give_up_at: float | None = None
@@ -145,6 +148,20 @@ class Dispatcher:
 
     def stats(self) -> list[ShardStats]:
         return self._supervisor.stats()
+
+    def describe(self) -> dict[str, Any]:
+        """What `shard-executor status` tells; takes no lock."""
+        total = len(self._ids)
+        config = self._supervisor.config
+        phase = "broken" if self._broken is not None else "shutting down" if self._closing else "running"
+        return describe(
+            self._supervisor.stats(),
+            namespaces=[config.namespace],
+            parallelism=config.parallelism,
+            totals={"total": total, "done": max(0, total - len(self._open)), "failed": self._failed},
+            phase=phase,
+            failure=self._broken,
+        )
 
     @property
     def pods_left(self) -> list[tuple[str, str]]:
@@ -239,6 +256,7 @@ class Dispatcher:
                 if report.state == "running" and not entry.decided:
                     entry.decide()
                 return
+        self._failed += report.state in ("failed", "lost")
         self._settle(entry, TaskResult.of(report) if report.state == "succeeded" else TaskFailed.of(report))
         self._supervisor.acknowledge(report.ticket)
         with self._lock:

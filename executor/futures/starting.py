@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from shard_executor.futures.dispatcher import END_LIMIT, Dispatcher
 from shard_executor.futures.outcome import ClusterError
+from shard_executor.status.server import StatusServer
 from shard_executor.supervisor import ConfigError, Supervisor, SupervisorConfig
 from shard_executor.supervisor.credentials import CredentialSource
 
@@ -62,12 +63,16 @@ class Settings:
             supervisor.start()
 
             def on_end() -> None:
+                status.end()
                 source.close()
                 ended()
 
             dispatcher = Dispatcher(
                 supervisor, parallelism=self.parallelism, access_timeout=self.access_timeout, on_end=on_end
             )
+            status = StatusServer(dispatcher.describe, kind="pod-executor", name=self.run_id)
+            undo.callback(status.end)
+            status.try_start()  # before the thread that ends it
             dispatcher.start()
             undo.pop_all()
             return dispatcher
