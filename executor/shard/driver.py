@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from shard_executor._fast import DELETED, GONE, PodChange, PodTable
+from shard_executor._fast import DELETED, GONE, PodChange
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev
 from shard_executor.core.credentials import Credentials
@@ -25,13 +25,12 @@ from shard_executor.core.failures import judge
 from shard_executor.core.lifecycle import InvalidTransition, TaskState
 from shard_executor.core.shard_base import ShardPolicy
 from shard_executor.core.shard_state import ShardState
-from shard_executor.core.watch_types import WatchSettings, start_delay
 from shard_executor.core.window import CreateWindow
 from shard_executor.pods.names import pod_name
 from shard_executor.shard.api import Api, TransportFault
 from shard_executor.shard.pod_requests import PodRequests
 from shard_executor.shard.settings import ShardSettings
-from shard_executor.shard.watcher import Watcher
+from shard_executor.shard.views import Views
 from shard_executor.supervisor import messages as msg
 
 _SYNC_LIMIT = 10.0  # seconds that creates wait for the first list; a server that cannot list may still create
@@ -64,30 +63,25 @@ class Shard:
             pod_name,
             hold_until=self._clock() + _SYNC_LIMIT,
         )
-        low, high = settings.bins
-        self.table = PodTable(bin_lo=low, bin_hi=high)
         self._requests = PodRequests(
             self.api,
             timeout=settings.request_timeout,
             log_lines=settings.log_tail_lines,
             selects=settings.selects,
         )
-        self._watcher = Watcher(
+        self._views = Views(
             self.api,
-            self.table,
-            namespace=settings.namespace,
-            label_selector=settings.label_selector(),
+            settings,
             on_changes=self._on_changes,
             on_synced=self._on_synced,
-            rng=self._rng,
-            settings=WatchSettings(**{"start_delay": start_delay(settings.shard), **settings.watch}),
             on_unauthorized=partial(self._send, [msg.NEED_CREDENTIALS]),
+            rng=self._rng,
         )
         self._bodies: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._creates: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._watch_task: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
         self._beat_task: asyncio.Task[None] | None = None
         self._process = psutil.Process()
         self._stopping = False
@@ -95,26 +89,26 @@ class Shard:
     # ---- start and end
 
     async def start(self) -> None:
-        """Opens the connection pools and starts heartbeats; the watch waits for `begin`."""
+        """Opens the connection pools and starts heartbeats; the watches wait for `begin`."""
         await self.api.start()
         self._beat_task = self._watched(self._beat())
 
     def begin(self) -> None:
-        """The tickets of a predecessor are all here: the watch may start."""
-        if self._watch_task is None:
-            self._watch_task = self._watched(self._watcher.run())
+        """The tickets of a predecessor are all here: the watches may start."""
+        if not self._watches:
+            self._watches = [self._watched(run) for run in self._views.runs()]
 
     async def end(self, grace: float) -> None:
         """Starts no more creates, waits up to `grace` seconds for those in flight, then closes everything."""
         self._stopping = True
         if self._creates and grace > 0:
             await asyncio.wait(self._creates, timeout=grace)
-        for task in (self._watch_task, self._beat_task, *self._tasks):
-            if task is not None:
-                task.cancel()
-        await asyncio.gather(
-            *(t for t in (self._watch_task, self._beat_task, *self._tasks) if t is not None), return_exceptions=True
-        )
+        running = [*self._watches, *self._tasks]
+        if self._beat_task is not None:
+            running.append(self._beat_task)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         if self._timer is not None:
             self._timer.cancel()
         await self.api.end()
@@ -170,7 +164,7 @@ class Shard:
         except TransportFault as fault:
             self._send([msg.LOG, "error", f"the new credentials cannot be used: {fault.info.message}"])
         else:
-            self._watcher.credentials_replaced()
+            self._views.credentials_replaced()
 
     # ---- the state's door
 
@@ -198,8 +192,8 @@ class Shard:
             else:  # every deletion of a pod writes a deletionTimestamp first: this one only left the selector
                 self._apply(ev.PodLeft(change.namespace, change.name, change.uid))
 
-    def _on_synced(self) -> None:
-        self._apply(ev.Relisted(self._watcher.list_started_at, self._settings.namespace))
+    def _on_synced(self, since: float, namespace: str) -> None:
+        self._apply(ev.Relisted(since, namespace))
 
     # ---- actions
 
@@ -282,14 +276,8 @@ class Shard:
             "window": int(self.state.window.size),
             "parked": self.state.gates.parked(),
             "outcomes": dict(self.state.outcomes),
-            "watch": {
-                "state": self._watcher.state,
-                "health": self._watcher.health,
-                "synced": self._watcher.synced,
-                "silent_seconds": self._clock() - self._watcher.last_event_at if self._watcher.last_event_at else None,
-                **self._watcher.counters,
-            },
-            "table": self.table.stats(),
+            "watch": self._views.watch_figures(),
+            "table": self._views.table_figures(),
             "calls": {f"{verb} {code}": count for (verb, code), count in self.api.calls.items()},
         }
 

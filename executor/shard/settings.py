@@ -20,7 +20,7 @@ class ShardSettings:
     parent_pid: int
     instance: str
     owner: str
-    namespace: str
+    namespaces: tuple[str, ...]
     credentials: Credentials
     log_tail_lines: int
     request_timeout: float
@@ -42,6 +42,7 @@ class ShardSettings:
                 **data,
                 "credentials": Credentials.from_json(data["credentials"]),
                 "bins": tuple(data["bins"]),
+                "namespaces": tuple(data["namespaces"]),
                 "window": tuple(data["window"]),
             }
         )

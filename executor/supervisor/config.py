@@ -43,7 +43,8 @@ class SupervisorConfig:
     Args:
         instance: label value that keeps this executor's pods apart from any other's.
         owner: label value of this process's run or scheduler.
-        namespace: the namespace that shards list and watch, and the default of submissions.
+        namespace: the namespace that shards list and watch.
+        namespaces: further ones; every shard has a watch for each, which costs the API server as `shards` does.
         credentials: where the API server is and how to sign in.
         shards: shard processes, 1 to 256.
         parallelism: pods alive at once over all shards; None is without limit.
@@ -71,6 +72,7 @@ class SupervisorConfig:
     beat_interval: float = 2.0
     beat_timeout: float = 30.0
     watch: dict[str, Any] = field(default_factory=dict)
+    namespaces: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("instance", "owner"):
@@ -79,14 +81,23 @@ class SupervisorConfig:
                 raise ConfigError(
                     f"{name}: {value!r} is no label value (letters, digits, '-', '_', '.', at most 63 characters)"
                 )
-        if not _NAMESPACE.fullmatch(self.namespace):
-            raise ConfigError(f"namespace: {self.namespace!r} is no namespace name (an RFC 1123 label)")
+        for name, values in (("namespace", (self.namespace,)), ("namespaces", self.namespaces)):
+            if isinstance(values, str):
+                raise ConfigError(f"{name}: {values!r} is one name; several are meant to be in a tuple")
+            for value in values:
+                if not _NAMESPACE.fullmatch(value):
+                    raise ConfigError(f"{name}: {value!r} is no namespace name (an RFC 1123 label)")
         if not 1 <= self.shards <= 256:
             raise ConfigError(f"shards: {self.shards} is not between 1 and 256")
         if self.parallelism is not None and self.parallelism < 1:
             raise ConfigError(f"parallelism: {self.parallelism} is not at least 1")
         if not 0 <= self.log_tail_lines <= 1000:
             raise ConfigError(f"log_tail_lines: {self.log_tail_lines} is not between 0 and 1000")
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Every namespace that is listed and watched, each once."""
+        return tuple(dict.fromkeys((self.namespace, *self.namespaces)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +107,7 @@ class Submission:
     Args:
         ticket: the caller's name for it, unique while the supervisor lives.
         bin: hash bin of the task's key, 0 to 255; chooses the shard.
-        namespace: where its pod is created; it must be the supervisor's.
+        namespace: where its pod is created; it must be one of the supervisor's `watched`.
         name_stem: what the pod's name begins with.
         submission_id: names this hand-over; with the launch attempt it makes the pod's name.
         body: the pod as compact JSON text in which the raw characters NUL N stand for the pod's name and NUL A for

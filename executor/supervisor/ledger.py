@@ -109,16 +109,16 @@ class Ledger:
         """Tickets that may go to their shards now."""
         alive, self._alive = self._alive, []
         for ticket in alive:
-            ticket.dispatched = True
-            self.under_way += 1
-            yield ticket.shard, self._submit(ticket)
+            yield self._dispatched(ticket)
         while self._waiting and (self._parallelism is None or self.under_way < self._parallelism):
-            ticket = self.tickets.get(heapq.heappop(self._waiting)[2])
-            if ticket is None or ticket.dispatched or ticket.reported:
-                continue
-            ticket.dispatched = True
-            self.under_way += 1
-            yield ticket.shard, self._submit(ticket)
+            waiting = self.tickets.get(heapq.heappop(self._waiting)[2])
+            if waiting is not None and not waiting.dispatched and not waiting.reported:
+                yield self._dispatched(waiting)
+
+    def _dispatched(self, ticket: Ticket) -> tuple[int, msg.Message]:
+        ticket.dispatched = True
+        self.under_way += 1
+        return ticket.shard, self._submit(ticket)
 
     def revoke(self, name: str, now: float) -> tuple[Report | None, int, msg.Message | None]:
         """Revokes a ticket: one that has not been dispatched ends here, any other is its shard's to end."""

@@ -239,7 +239,7 @@ class Pump:
             parent_pid=self._pid,
             instance=config.instance,
             owner=config.owner,
-            namespace=config.namespace,
+            namespaces=config.watched,
             credentials=self._credentials,
             log_tail_lines=config.log_tail_lines,
             request_timeout=config.request_timeout,

@@ -27,6 +27,7 @@ class Supervisor:
 
     def __init__(self, config: SupervisorConfig) -> None:
         self.config = config
+        self._watched = frozenset(config.watched)
         self._keeper = CredentialKeeper(config.credentials, self._credentials_changed)
         self._pump = Pump(config, self._keeper.refresh)
         self._submitted = 0
@@ -68,10 +69,10 @@ class Supervisor:
         """
         if not self._started or self._ended:
             raise SupervisorError("submit needs a supervisor that is started and not ended")
-        if submission.namespace != self.config.namespace:
+        if submission.namespace not in self._watched:
             raise SupervisorError(
                 f"ticket {submission.ticket}: namespace {submission.namespace!r} is not watched, "
-                f"only {self.config.namespace!r} is"
+                f"only {', '.join(map(repr, self.config.watched))}"
             )
         if not 0 <= submission.bin < BINS:
             raise SupervisorError(f"ticket {submission.ticket}: bin {submission.bin} is not between 0 and {BINS - 1}")

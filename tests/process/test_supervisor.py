@@ -41,6 +41,46 @@ def test_a_killed_shard_is_replaced_and_loses_and_repeats_nothing(simulated: Dev
     assert simulated.stats()["kubelet"]["finished"] == 400, "a pod ran twice"
 
 
+@pytest.fixture
+def second(simulated: DevClusterProcess) -> str:
+    """A further namespace."""
+    simulated.call("POST", "/api/v1/namespaces", {"metadata": {"name": "second"}})
+    return "second"
+
+
+def test_tasks_run_in_several_namespaces_and_through_a_killed_shard(simulated: DevClusterProcess, second: str) -> None:
+    with running(simulated, namespaces=(second,), beat_interval=0.1) as run:
+        for number in range(60):
+            run.submit(f"a{number}")
+            run.submit(f"b{number}", namespace=second)
+        run.ended(20)
+        os.kill(run.shard_pids()[0], signal.SIGKILL)
+        reports = run.finish()
+        until(lambda: all(s.watch.get("synced") for s in run.supervisor.stats()), "all namespaces are listed", 10.0)
+        assert {shard.watch["health"] for shard in run.supervisor.stats()} == {"ok"}
+        assert simulated.stats()["watches"] == 4
+        with pytest.raises(SupervisorError, match="'third' is not watched, only 'default', 'second'"):
+            run.submit("c", namespace="third")
+    assert states(reports) == {"succeeded": 120}
+    assert {report.namespace for ticket, report in reports.items() if ticket[0] == "b"} == {second}
+    assert pods(simulated) == pods(simulated, second) == []
+    assert simulated.stats()["kubelet"]["finished"] == 120, "a pod ran twice"
+
+
+def test_a_namespace_that_may_not_be_watched_stops_no_other(simulated: DevClusterProcess, second: str) -> None:
+    simulated.fault("error", verb="list,watch", path=f"/namespaces/{second}/", code=403, message="may not")
+    with running(simulated, namespaces=(second,), beat_interval=0.1) as run:
+        run.submit(*(f"t{n}" for n in range(10)))
+        assert states(run.finish()) == {"succeeded": 10}
+
+        def told() -> bool:
+            health = [str(shard.watch.get("health")) for shard in run.supervisor.stats()]
+            return all(f"namespace {second}: " in words and "may not" in words for words in health)
+
+        until(told, "the namespace is named", 10.0)
+        assert not any(shard.watch["synced"] for shard in run.supervisor.stats())
+
+
 def test_a_stopped_shard_is_noticed_by_its_silence(simulated: DevClusterProcess) -> None:
     with running(simulated, beat_interval=0.2, beat_timeout=2.0) as run:
         run.submit(*(f"t{n}" for n in range(50)))
@@ -168,7 +208,15 @@ def test_without_credentials_nothing_is_started(tmp_path: object) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("instance", "no spaces"), ("namespace", "Upper"), ("shards", 0), ("parallelism", 0), ("log_tail_lines", -1)],
+    [
+        ("instance", "no spaces"),
+        ("namespace", "Upper"),
+        ("namespaces", ("good", "no_good")),
+        ("namespaces", "text"),
+        ("shards", 0),
+        ("parallelism", 0),
+        ("log_tail_lines", -1),
+    ],
 )
 def test_a_wrong_setting_is_refused_by_name(field: str, value: object) -> None:
     values = {"instance": "x", "owner": "x", "namespace": "default", "credentials": CredentialSource()}

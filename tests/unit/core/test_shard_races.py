@@ -364,3 +364,60 @@ def test_a_denial_of_the_authorizer_is_repeated_for_a_short_time_only(bench: Ben
     bench.created("a")
     bench(ev.CreateFailed("b", 0, DENIED, 0.01), after=15.0)
     assert bench.one(act.Report).matches(ticket="b", failure_class="create-refused", message=DENIED.message)
+
+
+# ---- several namespaces
+
+
+def submit_in(bench: Bench, ticket: str, namespace: str) -> list[act.Action]:
+    return bench(ev.Submitted(ticket, namespace, ticket, "s"))
+
+
+def test_creates_wait_for_the_first_list_of_their_own_namespace() -> None:
+    bench = Bench()
+    bench.state.hold_until = bench.now + 10.0
+    for ticket, namespace in (("a", "one"), ("b", "two"), ("c", "one")):
+        submit_in(bench, ticket, namespace)
+        bench.none(act.CreatePod)
+    bench(ev.Relisted(bench.now, "two"))
+    assert bench.one(act.CreatePod).matches(ticket="b")
+    bench(ev.PodSeen("one", "a-s-0", "u", False, RUNNING))
+    bench(ev.Relisted(bench.now, "one"))
+    assert bench.one(act.CreatePod).matches(ticket="c")
+    assert bench.state.tasks["a"].state is TaskState.RUNNING
+
+
+def test_a_namespace_that_is_never_listed_holds_its_creates_to_the_limit_and_wakes_for_it() -> None:
+    bench = Bench()
+    bench.state.hold_until = bench.now + 10.0
+    bench(ev.Relisted(bench.now, "two"))
+    submit_in(bench, "a", "one")
+    assert bench.one(act.WakeAt).at == bench.now + 10.0
+    submit_in(bench, "b", "two")
+    assert bench.one(act.CreatePod).matches(ticket="b")
+    bench(ev.Tick(), after=10.0)
+    assert bench.one(act.CreatePod).matches(ticket="a")
+
+
+def test_a_list_says_nothing_about_the_pods_of_another_namespace(bench: Bench) -> None:
+    for ticket, namespace in (("a", "one"), ("b", "two")):
+        bench(ev.Submitted(ticket, namespace, ticket, "s", uid=ticket, has_body=False))
+    bench(ev.Relisted(bench.now, "two"))
+    assert bench.one(act.ReadPod).matches(ticket="b", namespace="two")
+    bench(ev.Relisted(bench.now, "one"))
+    assert bench.one(act.ReadPod).matches(ticket="a", namespace="one")
+
+
+def test_a_revoked_ticket_is_looked_for_while_its_own_namespace_is_not_listed() -> None:
+    bench = Bench()
+    bench.state.hold_until = bench.now + 10.0
+    bench(ev.Relisted(bench.now, "two"))
+    submit_in(bench, "a", "one")
+    bench(ev.Revoked("a"))
+    bench.one(act.ReadPod)
+    bench.none(act.Report)
+    bench.state.window.held_until = bench.now + 5.0
+    submit_in(bench, "b", "two")
+    bench(ev.Revoked("b"))
+    bench.none(act.ReadPod)
+    assert bench.one(act.Report).matches(ticket="b", state="revoked")

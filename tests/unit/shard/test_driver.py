@@ -16,7 +16,7 @@ def test_bodies_are_kept_only_for_tickets_that_are_still_to_be_created() -> None
         parent_pid=1,
         instance="tests",
         owner="tests",
-        namespace="ns",
+        namespaces=("ns",),
         credentials=Credentials(host="http://127.0.0.1:1"),
         log_tail_lines=0,
         request_timeout=1.0,

@@ -41,7 +41,7 @@ def settings(**fields: Any) -> ShardSettings:
         "parent_pid": 1,
         "instance": "tests",
         "owner": "tests",
-        "namespace": "ns",
+        "namespaces": ("ns",),
         "credentials": Credentials(host="http://127.0.0.1:1"),
         "log_tail_lines": 20,
         "request_timeout": 10.0,
