@@ -71,8 +71,12 @@ async def try_create(api: Api, namespace: str, body: bytes, *, strict: bool) -> 
     return Verdict(outcome, answer.status, f"{answer.status} {info.message}", warnings)
 
 
-async def try_all(api: Api, namespace: str, bodies: Sequence[bytes]) -> list[Verdict]:
+async def try_all(api: Api, namespace: str | Sequence[str], bodies: Sequence[bytes]) -> list[Verdict]:
     """Has many pods judged strictly, a few at a time; the verdicts in their order.
+
+    Args:
+        namespace: that of all pods, or of each pod.
+        bodies: the pods in JSON.
 
     Raises:
         TransportFault: the first answer that did not come; nothing more is asked then.
@@ -81,14 +85,15 @@ async def try_all(api: Api, namespace: str, bodies: Sequence[bytes]) -> list[Ver
 
     places = asyncio.Semaphore(AT_ONCE)  # before the request: its limit counts the wait for a connection too
 
-    async def judged(body: bytes) -> Verdict:
+    async def judged(namespace: str, body: bytes) -> Verdict:
         async with places:
             return await try_create(api, namespace, body, strict=True)
 
+    namespaces = [namespace] * len(bodies) if isinstance(namespace, str) else namespace
     fault: TransportFault | None = None
     try:
         async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(judged(body)) for body in bodies]
+            asked = [group.create_task(judged(*pod)) for pod in zip(namespaces, bodies, strict=True)]
     except* TransportFault as faults:
         found: BaseException = faults
         while isinstance(found, BaseExceptionGroup):

@@ -13,14 +13,15 @@ import orjson
 
 if TYPE_CHECKING:
     from shard_executor.cli.access import Access
-    from shard_executor.cli.session import Session
     from shard_executor.cli.tasklist import TaskList
+    from shard_executor.pods.body import PodBuilder
     from shard_executor.pods.task import TaskSpec
 
 EXIT_REFUSED = 1
 EPILOG = """\b
 The pods are those of each task's first attempt, as they would be sent. Names, bins and annotations follow from the
-run id: give the same --run-id here and to run, and they are the same.
+run id: give the same --run-id here and to run, and they are the same. retries and priority are not part of a pod; in
+YAML they are shown as a comment.
 \b
 Examples:
   shard-executor render tasks.jsonl
@@ -45,7 +46,7 @@ Exit codes:
 )
 @click.option("--template", "template_path", help="A Pod in YAML; each task's fields are merged into it.")
 @click.option("--run-id", default="render", show_default=True, help="Name of the run in names and labels.")
-@click.option("-n", "--namespace", help="Namespace of the pods.  [default: the context's, else 'default']")
+@click.option("-n", "--namespace", help="Namespace of tasks that name none.  [default: the context's, else 'default']")
 @click.option("--kubeconfig", help="Kubeconfig file.  [default: as kubectl: $KUBECONFIG, ~/.kube/config, in-cluster]")
 @click.option("--context", help="Context of the kubeconfig.  [default: the current one]")
 @click.option(
@@ -83,17 +84,19 @@ def command(
     from shard_executor.cli.access import namespace_without_cluster, open_access
     from shard_executor.cli.errors import EXIT_OK, CommandError
     from shard_executor.cli.logs import set_up_logging
-    from shard_executor.cli.session import RunSettings, Session
+    from shard_executor.cli.session import RunSettings, Session, check_run_id
     from shard_executor.cli.streams import print_out
-    from shard_executor.cli.tasklist import read_tasks
+    from shard_executor.cli.tasklist import namespaces_of, read_tasks
     from shard_executor.pods.template import TemplateError, load_template
 
     set_up_logging(0)
+    if template_path == "":
+        raise CommandError("--template: is empty; give the path of a Pod in YAML")
     try:
-        template = load_template(Path(template_path)) if template_path else None
+        template = load_template(Path(template_path)) if template_path is not None else None
     except TemplateError as fault:
         raise CommandError(f"--template: {fault}") from fault
-    session = Session(RunSettings(template=template, run_id=run_id))
+    session = Session(RunSettings(template=template, run_id=check_run_id(run_id)))
     listed = read_tasks(tasks, format)
     session.check_images(listed)
     chosen = _chosen(listed, wanted)
@@ -103,10 +106,15 @@ def command(
             access = open_access(kubeconfig, context, namespace)
             stack.callback(access.source.close)
         session.namespace = access.namespace if access else namespace_without_cluster(kubeconfig, context, namespace)
-        bodies = _bodies(session, listed, chosen)
+        builder = session.builder(listed)
+        namespaces = namespaces_of(listed, builder, chosen)
+        bodies = _bodies(builder, chosen)
         # A server knows better than the rules here, and says more.
-        fit = _told_offline(chosen, bodies) if access is None else asyncio.run(_asked(access, chosen, bodies))
-    print_out(_shown(bodies, output, single=len(wanted) == 1))
+        if access is None:
+            fit = _told_offline(chosen, bodies)
+        else:
+            fit = asyncio.run(_asked(access, chosen, namespaces, bodies))
+    print_out(_shown(chosen, bodies, output, single=len(wanted) == 1))
     return EXIT_OK if fit else EXIT_REFUSED
 
 
@@ -122,12 +130,11 @@ def _chosen(listed: TaskList, wanted: Sequence[str]) -> list[TaskSpec]:
     return [task for task in listed.tasks if not wanted or task.id in wanted]
 
 
-def _bodies(session: Session, listed: TaskList, chosen: Sequence[TaskSpec]) -> list[bytes]:
+def _bodies(builder: PodBuilder, chosen: Sequence[TaskSpec]) -> list[bytes]:
     """The body of each task's create request."""
     from shard_executor.pods.names import pod_name
     from shard_executor.shard.pod_requests import fill_body
 
-    builder = session.builder(listed)
     return [fill_body(builder.body(task), pod_name(task.id, builder.submission_id(task.id), 0), 0) for task in chosen]
 
 
@@ -150,7 +157,9 @@ def _told_offline(chosen: Sequence[TaskSpec], bodies: Sequence[bytes]) -> bool:
     return not problems
 
 
-async def _asked(access: Access, chosen: Sequence[TaskSpec], bodies: Sequence[bytes]) -> bool:
+async def _asked(
+    access: Access, chosen: Sequence[TaskSpec], namespaces: Sequence[str], bodies: Sequence[bytes]
+) -> bool:
     """Has the server judge the pods and says what it said; whether it accepts all of them."""
     from shard_executor.cli.answers import unreachable
     from shard_executor.cli.dry_run import AT_ONCE, Outcome, try_all
@@ -161,7 +170,7 @@ async def _asked(access: Access, chosen: Sequence[TaskSpec], bodies: Sequence[by
     api = Api(access.credentials, connections=AT_ONCE)
     try:
         await api.start()
-        verdicts = await try_all(api, access.namespace, bodies)
+        verdicts = await try_all(api, namespaces, bodies)
     except TransportFault as fault:
         raise CommandError("; ".join(unreachable(access.credentials, fault.info, origin))) from fault
     finally:
@@ -197,12 +206,23 @@ def _tell(kind: str, told: Mapping[str, Sequence[str]]) -> None:
         click.echo(f"{kind}: ... and {len(told) - MAX_SHOWN} more messages", err=True)
 
 
-def _shown(bodies: Sequence[bytes], output: str, *, single: bool) -> bytes:
-    """The pods as YAML documents, or as JSON: the one pod, or a List as kubectl reads it."""
+def _shown(chosen: Sequence[TaskSpec], bodies: Sequence[bytes], output: str, *, single: bool) -> bytes:
+    """The pods as YAML documents, or as JSON: the one pod, or a List as kubectl reads it.
+
+    What is no part of the pod is a comment in YAML.
+    """
     from shard_executor.cli.pod_yaml import pod_yaml
 
     pods: list[dict[str, Any]] = [dict(sorted(orjson.loads(body).items())) for body in bodies]  # spec comes last
     if output == "yaml":
-        return "---\n".join(map(pod_yaml, pods)).encode()
+        documents = (_beside(task) + pod_yaml(pod) for task, pod in zip(chosen, pods, strict=True))
+        return "---\n".join(documents).encode()
     value = pods[0] if single else {"apiVersion": "v1", "kind": "List", "items": pods}
     return orjson.dumps(value, option=orjson.OPT_INDENT_2)
+
+
+def _beside(task: TaskSpec) -> str:
+    """A comment with what the task says and its pod does not; empty if there is nothing."""
+    said = [] if task.retries is None else [f"retries {task.retries}"]
+    said += [f"priority {task.priority}"] if task.priority else []
+    return f"# not part of the pod, read by shard-executor: {', '.join(said)}\n" if said else ""

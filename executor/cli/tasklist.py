@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shard_executor.cli.errors import CommandError
 from shard_executor.pods.task import TaskError, TaskSpec, describe
 from shard_executor.pods.template import PodTemplate, TemplateError, load_template
+
+if TYPE_CHECKING:
+    from shard_executor.pods.body import PodBuilder
 
 FORMATS = ("auto", "jsonl", "yaml")
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".yaml": "yaml", ".yml": "yaml"}
@@ -75,6 +78,34 @@ def read_tasks(source: str, format: str = "auto") -> TaskList:
     if problems:
         count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
         raise CommandError(f"{name} has {count}; nothing was created:", problems)
+    return found
+
+
+def namespaces_of(listed: TaskList, builder: PodBuilder, tasks: Sequence[TaskSpec] | None = None) -> list[str]:
+    """The namespace of each task's pod.
+
+    Args:
+        listed: the list.
+        builder: a builder with the list's templates.
+        tasks: those of the list that are asked about; None is all.
+
+    Raises:
+        CommandError: names each task, with its place, whose template is meant for another namespace.
+    """
+    found: list[str] = []
+    problems: list[str] = []
+    chosen = None if tasks is None else {task.id for task in tasks}
+    for task, place in zip(listed.tasks, listed.places, strict=True):
+        if chosen is not None and task.id not in chosen:
+            continue
+        try:
+            found.append(builder.namespace_of(task))
+        except TaskError as fault:
+            problems.append(f"{place}: {fault}")
+    if problems:
+        raise CommandError(
+            f"{listed.name} has tasks whose templates are meant for another namespace; nothing was created:", problems
+        )
     return found
 
 

@@ -137,6 +137,13 @@ class PodExecutor(Executor):
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
         template: str | None = None,
+        retries: int | None = None,
+        timeout: int | None = None,
+        priority: int | None = None,
+        namespace: str | None = None,
+        service_account: str | None = None,
+        node_selector: Mapping[str, str] | None = None,
+        tolerations: Sequence[Mapping[str, Any]] | None = None,
     ) -> TaskFuture:
         """Submits a `TaskSpec`, or a command word by word with the other fields of a `TaskSpec` as keywords.
 
@@ -144,16 +151,31 @@ class PodExecutor(Executor):
         `task-2`, ... The future becomes running when its container runs.
 
         Raises:
-            TaskError: a field is wrong, there is no image, or the id was submitted before to this executor.
+            TaskError: a field is wrong, there is no image, the namespace is not this executor's, or the id was
+                submitted before to it.
             TemplateError: the task's template cannot be used.
             RuntimeError: after `shutdown`, or in a forked child.
             BrokenPodExecutor: the engine has failed before.
             TypeError: neither a `TaskSpec` nor a command.
             Exception: whatever `start` raises.
         """
-        fields = {"image": image, "env": env, "resources": resources, "labels": labels, "annotations": annotations}
-        given: dict[str, Any] = {**fields, "id": id, "template": template}
-        given = {name: value for name, value in given.items() if value is not None}
+        fields: dict[str, Any] = {
+            "id": id,
+            "image": image,
+            "env": env,
+            "resources": resources,
+            "labels": labels,
+            "annotations": annotations,
+            "template": template,
+            "retries": retries,
+            "timeout": timeout,
+            "priority": priority,
+            "namespace": namespace,
+            "service_account": service_account,
+            "node_selector": node_selector,
+            "tolerations": tolerations,
+        }
+        given = {name: value for name, value in fields.items() if value is not None}
         if isinstance(task, TaskSpec):
             if words or given:
                 raise TypeError("a TaskSpec says it all: submit takes no further arguments beside it")

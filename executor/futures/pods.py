@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from shard_executor.pods.body import PodBuilder
-from shard_executor.pods.task import TaskSpec
+from shard_executor.pods.task import TaskError, TaskSpec
 from shard_executor.pods.template import EMPTY, PodTemplate, TemplateError, load_template, parse_template, require_image
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class TaskPods:
     Args:
         template: used for tasks that name none.
         instance: value of the instance label.
-        run_id: owner of the pods and first half of every submission id.
+        run_id: owner of the pods and first part of every submission id.
     """
 
     def __init__(self, template: PodTemplate | None, *, instance: str, run_id: str) -> None:
@@ -54,16 +54,26 @@ class TaskPods:
         self._namespace: str | None = None
 
     def check(self, task: TaskSpec) -> None:
-        """Loads the task's template, and sees to it that there is an image.
+        """Loads the task's template, and sees to it that there is an image and that the namespace is the executor's.
 
         Raises:
-            TaskError: neither the task nor its template names an image.
+            TaskError: neither the task nor its template names an image; or, once the namespace is settled, the task
+                names another one.
             TemplateError: its template cannot be used, or not in the namespace, once that is settled.
         """
         with self._lock:
-            require_image(task, self._template(task))
-            if self._namespace is not None:
-                self._builder(task)
+            template = self._template(task)
+            require_image(task, template)
+            if self._namespace is None:
+                return
+            if task.namespace not in (None, self._namespace):
+                raise TaskError(
+                    task.id,
+                    "namespace",
+                    f"field 'namespace' is {task.namespace!r} but this executor's is {self._namespace!r}, and all its "
+                    f"pods go there: leave the field out, or make a PodExecutor with namespace={task.namespace!r}",
+                )
+            self._require_namespace(template, self._namespace)
 
     def settle(self, namespace: str) -> None:
         """From now on pods go to this namespace.
@@ -72,11 +82,12 @@ class TaskPods:
             TemplateError: the executor's template is meant for another one.
         """
         with self._lock:
+            self._require_namespace(self._templates[None], namespace)
             self._namespace = namespace
             self._builders = {None: self._make_builder(None)}
 
-    def submission(self, task: TaskSpec) -> Submission:
-        """What the supervisor takes, for a task that `check` has passed after `settle`."""
+    def submission(self, task: TaskSpec, try_number: int = 0) -> Submission:
+        """What the supervisor takes for one try of a task that `check` has passed after `settle`."""
         from shard_executor.supervisor import Submission
 
         with self._lock:
@@ -85,10 +96,19 @@ class TaskPods:
             return Submission(
                 ticket=task.id,
                 bin=number,
-                namespace=self._namespace or "",
+                namespace=builder.namespace_of(task),
                 name_stem=task.id,
-                submission_id=builder.submission_id(task.id),
-                body=builder.body(task, number),
+                submission_id=builder.submission_id(task.id, try_number),
+                body=builder.body(task, number, try_number),
+                priority=task.priority,
+            )
+
+    @staticmethod
+    def _require_namespace(template: PodTemplate, namespace: str) -> None:
+        if template.namespace not in (None, namespace):
+            raise TemplateError(
+                f"template {template.name}: metadata.namespace is {template.namespace!r} but this executor's namespace "
+                f"is {namespace!r}: remove it from the template, or make a PodExecutor with that namespace"
             )
 
     def _template(self, task: TaskSpec) -> PodTemplate:

@@ -64,7 +64,8 @@ _INDEPENDENT = (
 _AMOUNTS = "write it as 'resources', e.g. {requests: {cpu: 500m, memory: 1Gi}}"
 _INSTEAD = {
     **dict.fromkeys(("depends_on", "dependsOn", "depends", "dependencies", "needs", "after"), _INDEPENDENT),
-    **dict.fromkeys(("cpu", "memory", "gpu", "requests", "limits"), _AMOUNTS),
+    **dict.fromkeys(("cpu", "memory", "requests", "limits"), _AMOUNTS),
+    "gpu": "write it as 'resources', e.g. {limits: {nvidia.com/gpu: 1}}",
     **{word: f"write it as {field!r} ({FIELDS[field]})" for word, field in _MEANT.items()},
     **dict.fromkeys(
         _IN_A_TEMPLATE.split(), "put it into a pod template, and that file's path into the field 'template'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import yaml
@@ -70,6 +71,63 @@ def test_pods_without_a_cluster(tmp_path):
     assert (listed["kind"], listed["items"]) == ("List", [one, two])
 
 
+FULL = {
+    "id": "full",
+    "retries": 3,
+    "timeout": 600,
+    "priority": -5,
+    "namespace": "team-a",
+    "service_account": "worker",
+    "node_selector": {"disktype": "ssd"},
+    "tolerations": [
+        {"key": "batch", "operator": "Exists"},
+        {"key": "gpu", "value": "a", "effect": "NoExecute", "tolerationSeconds": 30},
+    ],
+}
+
+
+def test_where_and_how_a_pod_runs(tmp_path):
+    write_tasks(tmp_path / "t.jsonl", FULL, {"id": "plain"})
+    (tmp_path / "pod.yaml").write_text(TEMPLATE + "  serviceAccount: old\n  nodeSelector: {disktype: hdd, pool: a}\n")
+    result = render(tmp_path, "t.jsonl", "--template", "pod.yaml", "-n", "jobs")
+    assert (result.returncode, result.stderr) == (0, "")
+    full, plain = yaml.safe_load_all(result.stdout)
+    assert (full["metadata"]["namespace"], plain["metadata"]["namespace"]) == ("team-a", "jobs")
+    assert {key: value for key, value in full["spec"].items() if key != "containers"} == {
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": 600,
+        "serviceAccountName": "worker",
+        "nodeSelector": {"disktype": "ssd", "pool": "a"},
+        "tolerations": [
+            {"key": "batch", "operator": "Exists"},
+            {"key": "gpu", "value": "a", "effect": "NoExecute", "tolerationSeconds": 30},
+        ],
+    }
+    comments = [line for line in result.stdout.splitlines() if line.startswith("#")]
+    assert comments == ["# not part of the pod, read by shard-executor: retries 3, priority -5"]
+    listed = json.loads(render(tmp_path, "t.jsonl", "--template", "pod.yaml", "-n", "jobs", "-o", "json").stdout)
+    assert listed["items"] == [full, plain]
+
+
+def test_templates_for_another_namespace(tmp_path):
+    (tmp_path / "bound.yaml").write_text("kind: Pod\nmetadata: {namespace: bound}\n")
+    write_tasks(
+        tmp_path / "t.jsonl",
+        {"id": "good", "namespace": "bound", "template": "bound.yaml"},
+        {"id": "bad", "template": "bound.yaml"},
+        {"id": "worse", "namespace": "own", "template": "bound.yaml"},
+    )
+    result = render(tmp_path, "t.jsonl", "-n", "jobs")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "t.jsonl, line 2: task 'bad': the run's namespace is 'jobs' but metadata.namespace of temp" in result.stderr
+    assert "t.jsonl, line 3: task 'worse': its namespace is 'own' but metadata.namespace of template " in result.stderr
+    result = render(tmp_path, "t.jsonl", "-n", "bound", "--task", "good", "--task", "bad")
+    assert [pod["metadata"]["namespace"] for pod in yaml.safe_load_all(result.stdout)] == ["bound", "bound"]
+    result = render(tmp_path, "t.jsonl", "-n", "jobs", "--template", "bound.yaml", "--task", "good")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "but the run's namespace is 'jobs': remove it from the template or use --namespace bound" in result.stderr
+
+
 def test_single_tasks(tmp_path):
     write_tasks(tmp_path / "t.jsonl", *({"id": name} for name in ("a", "b", "c")))
     single = json.loads(render(tmp_path, "t.jsonl", "--task", "b", "-o", "json").stdout)
@@ -134,6 +192,7 @@ def test_what_a_server_would_refuse_is_told_without_one(tmp_path):
         (["t.jsonl", "--task", "ones"], "t.jsonl has no task of that id; did you mean 'one'?"),
         (["none.jsonl"], "no such file"),
         (["t.jsonl", "--template", "none.yaml"], "--template: template none.yaml: no such file"),
+        (["t.jsonl", "--template", ""], "--template: is empty"),
         (["t.jsonl", "--run-id", "-"], "--run-id '-'"),
         (["t.jsonl", "-n", "No"], "is no namespace name"),
         (["t.jsonl", "--context", "prod"], "prod"),
@@ -167,7 +226,8 @@ def test_a_run_creates_the_very_pods_that_are_shown(tmp_path, cluster):
     (tmp_path / "pod.yaml").write_text(TEMPLATE)
     common = ("t.jsonl", "--template", "pod.yaml", "--run-id", "same", "--kubeconfig", str(cluster.kubeconfig))
     shown = json.loads(render(tmp_path, *common, "-o", "json").stdout)["items"]
-    result = run_command("run", *common, "--keep-pods", "always", cwd=tmp_path)
+    env = {**os.environ, "SHARD_EXECUTOR_STATE_DIR": str(tmp_path / "state")}
+    result = run_command("run", *common, "--keep-pods", "always", cwd=tmp_path, env=env)
     assert result.returncode == 0, result.stderr
     created = {pod["metadata"]["name"]: pod for pod in cluster.call("GET", "/api/v1/namespaces/default/pods")["items"]}
     try:
@@ -183,6 +243,18 @@ def test_a_run_creates_the_very_pods_that_are_shown(tmp_path, cluster):
     finally:
         for name in created:
             cluster.call("DELETE", f"/api/v1/namespaces/default/pods/{name}")
+
+
+def test_the_server_judges_each_pod_in_its_namespace(tmp_path, healthy):
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-a"}}
+    healthy.call("POST", "/api/v1/namespaces", namespace)
+    write_tasks(tmp_path / "t.jsonl", FULL, {"id": "plain"}, {"id": "lost", "namespace": "absent"})
+    result = render(tmp_path, "t.jsonl", "--dry-run", "server", "--kubeconfig", str(healthy.kubeconfig))
+    assert result.returncode == 1
+    refusal, count = result.stderr.splitlines()
+    assert refusal.startswith("server refuses: task 'lost': 404 ")
+    assert '"absent" not found' in refusal
+    assert count == "server accepts 2 of 3 pods (dry run)"
 
 
 def test_the_server_judges(tmp_path, healthy):
