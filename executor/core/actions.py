@@ -75,7 +75,8 @@ class DropBody(Matches):
 class Report(Matches):
     """Tell the parent; a terminal report is repeated by nobody and waits for `Acknowledged`.
 
-    `times`: seconds of the monotonic clock (created) and unix seconds (started, finished), by name.
+    `started_at` and `finished_at` are unix seconds as the kubelet says them, `waited` the seconds from the answer to
+    the create to the news that the pod runs, if both came to this shard.
     """
 
     ticket: str
@@ -92,6 +93,7 @@ class Report(Matches):
     began: bool = False
     started_at: float | None = None
     finished_at: float | None = None
+    waited: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

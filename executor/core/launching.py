@@ -72,12 +72,12 @@ class Launching(Ending):
         self.gates.passed(task.namespace)
         task.tries = 0
         if task.state is S.CREATING:
-            self._exists(task, event.uid, now, "created")
+            self._exists(task, event.uid, now, "created", now)
 
-    def _exists(self, task: TaskHandler, uid: str, now: float, why: str) -> bool:
+    def _exists(self, task: TaskHandler, uid: str, since: float, why: str, now: float) -> bool:
         """The attempt's pod is there; False if its ticket was revoked meanwhile, so that it goes at once."""
         task.uid = uid
-        task.uid_since = now
+        task.uid_since = since
         self._drop_body(task)
         if task.revoking:
             self._revoke_pod(task, now)

@@ -15,6 +15,8 @@ from shard_executor.core.lifecycle import TaskHandler, TaskState
 from shard_executor.core.quota import QuotaGates
 from shard_executor.core.window import CreateWindow
 
+EVER = float("-inf")  # since when a pod is known that was there before its ticket: every list should show it
+
 
 @dataclass(frozen=True, slots=True)
 class ShardPolicy:
@@ -142,7 +144,12 @@ class ShardBase:
             self._out.append(act.DropBody(task.ticket))
 
     def _progress(
-        self, task: TaskHandler, state: str, message: str | None = None, started_at: float | None = None
+        self,
+        task: TaskHandler,
+        state: str,
+        message: str | None = None,
+        started_at: float | None = None,
+        waited: float | None = None,
     ) -> None:
         self._out.append(
             act.Report(
@@ -155,5 +162,6 @@ class ShardBase:
                 message=message,
                 began=task.began,
                 started_at=started_at,
+                waited=waited,
             )
         )

@@ -14,6 +14,7 @@ from typing import Any
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev
 from shard_executor.core.lifecycle import FINISHED, InvalidTransition, TaskHandler, TaskState
+from shard_executor.core.shard_base import EVER
 from shard_executor.core.watching import Watching
 
 S = TaskState
@@ -76,7 +77,7 @@ class ShardState(Watching):
         self._by_name[task.namespace, task.name] = task.ticket
         if event.uid is not None:
             task.uid = event.uid
-            task.uid_since = float("-inf")  # every list of this shard's should show it
+            task.uid_since = EVER
         if event.reported is not None:
             task.reported = True
             self._to(task, S(event.reported), now, "its report is with the parent")

@@ -9,6 +9,7 @@ from shard_executor.core.failures import PENDING_RULES, FailureClass, Stage, Ver
 from shard_executor.core.launch_faults import LaunchPolicy, launch_policy
 from shard_executor.core.launching import Launching
 from shard_executor.core.lifecycle import TaskHandler, TaskState
+from shard_executor.core.shard_base import EVER
 
 S = TaskState
 
@@ -42,7 +43,7 @@ class Watching(Launching):
             if creation := self._creations.get((task.ticket, task.attempt)):
                 creation.uid = event.uid
             self.gates.passed(task.namespace)  # its create may be the probe, and be answered when the ticket is closed
-            if not self._exists(task, event.uid, now, "seen"):
+            if not self._exists(task, event.uid, now if task.state is S.CREATING else EVER, "seen", now):
                 return
         if task.state in (S.PENDING, S.RUNNING):
             self._advance(task, event.verdict, event.deleting, now)
@@ -97,7 +98,8 @@ class Watching(Launching):
             if task.state is S.PENDING:
                 self._to(task, S.RUNNING, now, "running")
                 task.pending_since = task.bad_since = None
-                self._progress(task, "running", started_at=verdict.started_at)
+                waited = now - task.uid_since if task.uid_since != EVER else None
+                self._progress(task, "running", started_at=verdict.started_at, waited=waited)
         elif task.state is S.PENDING and not deleting:
             self._pending(task, verdict, now)
 
@@ -226,7 +228,7 @@ class Watching(Launching):
         # A pod of this attempt on its way out is given up for another attempt only if its task has not begun.
         began = event.verdict is not None and event.verdict.began
         if event.uid is not None and event.same and event.selected and (began or not event.deleting):
-            if self._exists(task, event.uid, now, "the create had succeeded") and event.verdict is not None:
+            if self._exists(task, event.uid, EVER, "the create had succeeded", now) and event.verdict is not None:
                 self._advance(task, event.verdict, event.deleting, now)
         elif task.revoking:
             self._to(task, S.REVOKED, now, "revoked, never created")

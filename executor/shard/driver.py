@@ -28,11 +28,13 @@ from shard_executor.core.shard_state import ShardState
 from shard_executor.core.window import CreateWindow
 from shard_executor.pods.names import pod_name
 from shard_executor.shard.api import Api, TransportFault
+from shard_executor.shard.latency import Latency
 from shard_executor.shard.pod_requests import PodRequests
 from shard_executor.shard.settings import ShardSettings
 from shard_executor.shard.views import Views
 from shard_executor.supervisor import messages as msg
 
+_TIMED = ("create", "get", "delete", "patch", "log", "LIST")
 _SYNC_LIMIT = 10.0  # seconds that creates wait for the first list; a server that cannot list may still create
 
 
@@ -83,6 +85,9 @@ class Shard:
         self._timer: asyncio.TimerHandle | None = None
         self._watches: list[asyncio.Task[None]] = []
         self._beat_task: asyncio.Task[None] | None = None
+        self._to_running = Latency()
+        self._to_report = Latency()
+        self._started_at = time.time() // 1.0  # kubelets give the end of a task in whole seconds
         self._process = psutil.Process()
         self._stopping = False
 
@@ -238,8 +243,14 @@ class Shard:
 
     def _report(self, action: act.Report) -> None:
         fields = dataclasses.asdict(action)
-        fields["at"] = time.time()
+        waited = fields.pop("waited")
+        now = fields["at"] = time.time()
         self._send([msg.REPORT, fields])
+        if waited is not None:
+            self._to_running.add(waited)
+        # A task that finished while nobody watched says nothing about how fast results are reported.
+        if action.terminal and action.finished_at is not None and action.finished_at >= self._started_at:
+            self._to_report.add(max(0.0, now - action.finished_at))
 
     def _closed(self, action: act.Closed) -> None:
         self._send([msg.CLOSED, action.ticket, action.pod_left])
@@ -278,8 +289,18 @@ class Shard:
             "outcomes": dict(self.state.outcomes),
             "watch": self._views.watch_figures(),
             "table": self._views.table_figures(),
+            "latencies": self._latencies(),
             "calls": {f"{verb} {code}": count for (verb, code), count in self.api.calls.items()},
         }
+
+    def _latencies(self) -> dict[str, dict[str, float]]:
+        named = {verb: Latency() for verb in _TIMED}
+        for (verb, _), latency in self.api.latency.items():
+            if verb in named:
+                named[verb].merge(latency)
+        named["created-to-running"] = self._to_running
+        named["finished-to-reported"] = self._to_report
+        return {name: latency.summary() for name, latency in named.items() if latency.count}
 
 
 _RECEIVERS: dict[str, Callable[..., None]] = {

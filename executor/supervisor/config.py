@@ -156,7 +156,17 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class ShardStats:
-    """What a shard said of itself last; CPU in seconds over all its processes so far, memory in MiB."""
+    """What a shard said of itself last; CPU in seconds over all its processes so far, memory in MiB.
+
+    `latencies` has count, mean, p50, p95 and p99 in seconds, by name, of its present process: API requests by verb
+    (create, get, delete, patch, log, LIST), answered, refused and failed ones alike, to the last byte; and
+
+    - created-to-running: from the answer to a create to the news that the pod runs;
+    - finished-to-reported: from the end of a task to its report. The kubelet gives that end in whole seconds by its
+      node's clock, so that values are up to a second too large, and 0 where that clock is ahead.
+
+    `last_error` says how the last process ended that had to be replaced, and its last words; "" if there was none.
+    """
 
     shard: int
     pid: int
@@ -175,3 +185,5 @@ class ShardStats:
     calls: dict[str, int] = field(default_factory=dict)
     table: dict[str, int] = field(default_factory=dict)
     outcomes: dict[str, int] = field(default_factory=dict)
+    latencies: dict[str, dict[str, float]] = field(default_factory=dict)
+    last_error: str = ""

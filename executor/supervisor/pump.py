@@ -216,14 +216,11 @@ class Pump:
             shard.restart_at = None
             return
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        shard_log.warning(
-            "shard %d %s%s; starting it again", shard.shard, how, f" ({shard.last_words})" if shard.last_words else ""
-        )
+        shard.last_error = f"{how}: {shard.last_words}" if shard.last_words else how
+        shard_log.warning("shard %d %s; starting it again", shard.shard, shard.last_error)
         if not was_ready and not told_to_stop and shard.failures >= MAX_FAILED_STARTS:
-            self.failure = (
-                f"shard {shard.shard} {how} {shard.failures} times in a row before it was ready"
-                f"{': ' + shard.last_words if shard.last_words else ''}"
-            )
+            words = f": {shard.last_words}" if shard.last_words else ""
+            self.failure = f"shard {shard.shard} {how} {shard.failures} times in a row before it was ready{words}"
 
     def _spawn(self, shard: ShardProcess) -> None:
         assert self._selector is not None
@@ -260,6 +257,7 @@ class Pump:
                     if now >= self._ending:
                         shard.kill()
                 elif now - shard.beats_at > self._config.beat_timeout:
+                    shard.last_words = f"it had not been heard for {now - shard.beats_at:.0f} s"
                     shard_log.error("shard %d has not been heard for %.0f s", shard.shard, now - shard.beats_at)
                     shard.beats_at = now
                     shard.kill()
@@ -269,7 +267,8 @@ class Pump:
                 except OSError as error:
                     shard.failures += 1
                     shard.restart_at = now + min(30.0, 2.0**shard.failures)
-                    shard_log.error("shard %d cannot be started: %s", shard.shard, error)
+                    shard.last_error = f"cannot be started: {error}"
+                    shard_log.error("shard %d %s", shard.shard, shard.last_error)
 
     def _flush(self, shard: ShardProcess) -> None:
         assert self._selector is not None
@@ -336,6 +335,7 @@ class Pump:
             alive=process is not None,
             restarts=max(0, shard.epoch - 1),
             cpu_seconds=shard.cpu_before + figures.get("cpu_seconds", 0.0),
+            last_error=shard.last_error,
             **{
                 name: figures[name]
                 for name in (
@@ -351,6 +351,7 @@ class Pump:
                     "calls",
                     "table",
                     "outcomes",
+                    "latencies",
                 )
                 if name in figures
             },

@@ -21,6 +21,7 @@ _HEALTHY_AFTER = 60.0  # seconds of life after which an end counts as the first 
 class ShardProcess:
     """`epoch` counts starts, `beats_at` is when the shard was last heard (monotonic seconds), `figures` its last beat.
 
+    `last_words` is the last error that it logged, `last_error` how its predecessor ended, with those words;
     `cpu_before` adds up the CPU seconds of its earlier incarnations.
     """
 
@@ -38,6 +39,7 @@ class ShardProcess:
     restart_at: float | None = None
     failures: int = 0
     last_words: str = ""
+    last_error: str = ""
     figures: dict[str, Any] = field(default_factory=dict)
     cpu_before: float = 0.0
 
@@ -73,6 +75,7 @@ class ShardProcess:
         self.unsent = bytearray()
         self.epoch += 1
         self.ready = self.stopped = False
+        self.last_words = ""
         self.started_at = self.beats_at = now
         self.restart_at = None
 

@@ -166,6 +166,40 @@ def test_a_shard_goes_on_reporting_after_a_failure(simulated: DevClusterProcess)
         assert not any(shard.restarts for shard in run.supervisor.stats())
 
 
+def test_a_shard_tells_how_long_requests_and_pods_took(simulated: DevClusterProcess) -> None:
+    with running(simulated, beat_interval=0.1, shards=1) as run:
+        run.submit(*(f"t{n}" for n in range(20)))
+        run.submit("bad", annotations=outcome("fail"))
+        run.finish()
+
+        def told() -> bool:
+            (shard,) = run.supervisor.stats()
+            return shard.latencies.get("delete", {}).get("count") == 21
+
+        until(told, "the last delete is counted", 10.0)
+        (shard,) = run.supervisor.stats()
+    assert shard.latencies.keys() == {"create", "delete", "log", "created-to-running", "finished-to-reported"}
+    assert {name: figures["count"] for name, figures in shard.latencies.items() if name != "log"} == {
+        "create": 21,
+        "delete": 21,
+        "created-to-running": 21,
+        "finished-to-reported": 21,
+    }
+    for figures in shard.latencies.values():
+        assert figures.keys() == {"count", "mean", "p50", "p95", "p99"}
+        assert 0 <= figures["p50"] <= figures["p95"] <= figures["p99"] < 60
+
+
+def test_it_is_told_how_a_shard_ended_last(simulated: DevClusterProcess) -> None:
+    with running(simulated, shards=1) as run:
+        assert run.supervisor.stats()[0].last_error == ""
+        (first,) = run.shard_pids()
+        os.kill(first, signal.SIGKILL)
+        until(lambda: run.shard_pids() not in ([], [first]), "the shard is started again", 10.0)
+        (shard,) = run.supervisor.stats()
+        assert (shard.restarts, shard.last_error) == (1, "was killed by signal 9")
+
+
 def test_when_the_parent_is_killed_the_shards_end_and_the_pods_stay(real: DevClusterProcess) -> None:
     script = """
         run.submit("a", "b", "c", command=["sleep", "600"])

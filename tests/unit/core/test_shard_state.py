@@ -77,6 +77,32 @@ def test_watch_events_may_overtake_the_answer_to_the_create(bench: Bench) -> Non
     assert bench.state.tasks["t"].state is TaskState.RUNNING
 
 
+def test_the_wait_from_the_create_to_the_running_pod_is_told(bench: Bench) -> None:
+    bench.submit()
+    bench.created()
+    bench.now += 2.5
+    bench.seen(RUNNING)
+    assert bench.one(act.Report).matches(state="running", waited=2.5)
+    bench.submit("overtaken")
+    bench.seen(PENDING, "overtaken")
+    bench.now += 1.5
+    bench.seen(RUNNING, "overtaken")
+    assert bench.one(act.Report).matches(state="running", waited=1.5)
+
+
+def test_no_wait_is_told_of_a_pod_that_was_there_before(bench: Bench) -> None:
+    said: list[act.Action] = []
+    bench.seen(RUNNING, "found")
+    said += bench.submit("found")
+    bench.submit("known", uid="u", has_body=False)
+    said += bench.seen(RUNNING, "known")
+    bench.submit("read")
+    bench.create_failed(Fault.ALREADY_EXISTS, "read")
+    said += bench(ev.PodRead("read", "u", True, False, RUNNING))
+    running = [action for action in said if isinstance(action, act.Report) and action.state == "running"]
+    assert [(report.ticket, report.waited) for report in running] == [("found", None), ("known", None), ("read", None)]
+
+
 def test_a_lost_answer_is_settled_by_the_name(bench: Bench) -> None:
     bench.submit()
     bench.create_failed(Fault.DISCONNECTED)
@@ -497,7 +523,9 @@ def test_every_state_is_in_the_diagram_and_every_fault_has_a_policy() -> None:
 
 
 _RANDOM_EVENTS: list[Callable[[Bench, str, random.Random], Any]] = [
-    lambda b, t, r: b.submit(t),
+    lambda b, t, r: b.submit(
+        t, attempt=r.randrange(2), uid=r.choice([None, None, "u"]), began=r.random() < 0.3, fresh=r.random() < 0.3
+    ),
     lambda b, t, r: b(ev.Tick(), after=r.uniform(0, 40)),
     lambda b, t, r: b.seen(r.choice([PENDING, RUNNING, SUCCEEDED, FAILED]), t, r.choice("uv"), r.randrange(2)),
     lambda b, t, r: b.ended(r.choice([None, SUCCEEDED, FAILED]), t, r.choice("uv"), r.randrange(2)),
@@ -507,11 +535,11 @@ _RANDOM_EVENTS: list[Callable[[Bench, str, random.Random], Any]] = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(60))
 def test_any_order_of_news_closes_every_ticket_exactly_once(seed: int) -> None:
     """Random news and random answers; then calm, in which everything must come to its end."""
     rng = random.Random(seed)
-    bench = Bench(ShardPolicy(create_timeout=50.0), CreateWindow(2, 1, 4))
+    bench = Bench(ShardPolicy(create_timeout=50.0, sweep=seed % 2 == 0), CreateWindow(2, 1, 4))
     open_requests: list[act.Action] = []
     terminal: dict[str, int] = {}
     closed: dict[str, int] = {}

@@ -101,3 +101,5 @@ def test_a_shard_that_sends_garbage_is_replaced_and_ends_nobody_else(
     assert not shard.alive
     assert shard.restart_at is not None
     assert words in caplog.text
+    assert pump.stats(shard).last_error.startswith("was killed by signal 9: it sent ")
+    assert words in pump.stats(shard).last_error
