@@ -13,6 +13,7 @@ import fcntl
 import os
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
@@ -27,7 +28,10 @@ from shard_executor.runs.journal_errors import JournalError, JournalHeld, unwrit
 ALIVE = 60.0  # seconds; a sign of life from another host counts that long
 _TELL_LIMIT = 1.0  # seconds that one who has just taken the lock may need to write down who it is
 _TELL_POLL = 0.02
+# Shards must not inherit it, and a link that somebody has laid there is not followed.
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _MAX_CONTENT = 4096
+_BEGINNING = b'{"host":'  # of what a holder writes
 _MAX_PID, _MAX_TIME = 2**31, 2.0**33  # what a pid and unix seconds can be; a file may say anything
 
 
@@ -126,6 +130,10 @@ class Holder:
         now = self._clock()
         machine = this_machine(now)
         before = _read(descriptor)
+        if before is None and not _may_be_replaced(descriptor):
+            os.close(descriptor)
+            why = f"its lock would be {self.path}, and that is a file of something else"
+            raise unwritable(self._journal, why, "name another file with --journal")
         if before is not None and alive_elsewhere(before, machine, now):
             os.close(descriptor)
             raise seen_elsewhere(self._journal, before, now)
@@ -197,10 +205,9 @@ class Holder:
     def _opened(self) -> tuple[int, bool]:
         try:
             try:
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                return os.open(self.path, flags, 0o600), True
+                return os.open(self.path, _FLAGS | os.O_EXCL, 0o600), True
             except FileExistsError:
-                return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), False
+                return os.open(self.path, _FLAGS, 0o600), False
         except OSError as fault:
             why = f"its lock {self.path} cannot be opened for writing: {fault.strerror or fault}"
             advice = "make room and run again with the same run id" if fault.errno == errno.ENOSPC else ""
@@ -226,7 +233,8 @@ class Holder:
         if self._descriptor is None:
             raise ValueError("the lock is not held")
         content = orjson.dumps(asdict(owner), option=orjson.OPT_APPEND_NEWLINE)
-        os.pwrite(self._descriptor, content, 0)
+        if os.pwrite(self._descriptor, content, 0) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.ftruncate(self._descriptor, len(content))
 
 
@@ -245,6 +253,14 @@ def _read(descriptor: int) -> Owner | None:
         return owner_of(*(said[field.name] for field in fields(Owner)))
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def _may_be_replaced(descriptor: int) -> bool:
+    """Whether content that names nobody is nothing, or what a power loss left of a holder's, and not a foreign file."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return False
+    content = os.pread(descriptor, _MAX_CONTENT, 0)
+    return not content.strip(b"\0") or content.startswith(_BEGINNING)
 
 
 def owner_of(host: Any, boot: Any, pid: Any, since: Any, beat: Any, token: Any) -> Owner | None:

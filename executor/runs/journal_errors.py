@@ -66,8 +66,9 @@ def primary_code(fault: sqlite3.Error) -> int | None:
 def damaged(path: Path, why: str) -> JournalDamaged:
     """The error for a file whose content cannot be trusted."""
     return JournalDamaged(
-        f"journal {path}: {why}. Nothing was changed. Restore a copy of it, or move it away (with {path.name}-wal "
-        f"beside it, if there is one) and run again; without it the tasks that have ended would run once more"
+        f"journal {path}: {why}. Nothing was changed. If it is something else, name another file with --journal. If it "
+        f"is the run's journal, restore a copy of it, or move it away, with {path.name}-wal if that is there: but then "
+        f"all tasks run again, also those that have ended"
     )
 
 

@@ -26,7 +26,7 @@ def side_files(path: Path) -> list[Path]:
 
 
 def make_folders(path: Path) -> None:
-    """Makes a folder and those above it, each readable by its owner only. Raises OSError."""
+    """Makes a folder and those above it, on disk and each readable by its owner only. Raises OSError."""
     missing = []
     while not path.exists():
         missing.append(path)
@@ -34,13 +34,14 @@ def make_folders(path: Path) -> None:
     for folder in reversed(missing):
         with contextlib.suppress(FileExistsError):  # somebody else was quicker
             folder.mkdir(mode=0o700)
+        _sync_folder(folder.parent)
 
 
 def is_new(path: Path) -> bool:
     """Looks at the file without SQLite, which would leave traces: whether there is none, or an empty one.
 
-    Changes nothing. The caller makes sure that this process does not have the journal open: closing a file gives up all POSIX locks
-    that the process has on it, those of SQLite too (https://www.sqlite.org/howtocorrupt.html, 2.2).
+    Changes nothing. The caller makes sure that this process does not have the journal open: closing a file gives up
+    all POSIX locks that the process has on it, those of SQLite too (https://www.sqlite.org/howtocorrupt.html, 2.2).
 
     Raises:
         JournalDamaged: there is something, and it is no journal that we can read.
@@ -57,13 +58,14 @@ def is_new(path: Path) -> bool:
             raise damaged(path, "is no regular file") from fault
         raise unwritable(path, f"cannot be opened for writing: {fault.strerror or fault}") from fault
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise damaged(path, "is no regular file")
-        header = os.pread(descriptor, _HEADER, 0)
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        header = os.pread(descriptor, _HEADER, 0) if regular else b""
     except OSError as fault:
         raise unwritable(path, f"cannot be read: {fault.strerror or fault}") from fault
     finally:
         os.close(descriptor)
+    if not regular:
+        raise damaged(path, "is no regular file")
     if not header:
         return True
     if not header.startswith(_MAGIC):

@@ -84,6 +84,9 @@ class Store:
     def _prepare_folder(self, file: Path) -> None:
         folder = file.parent
         if os.path.isdir(folder):
+            # SQLite keeps its log there, and would say no more than that the database is read-only.
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise unwritable(file, f"no permission to write in the folder {folder}")
             return
         if not self._make_folder:
             raise unwritable(

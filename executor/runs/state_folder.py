@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shard_executor.runs import journal_file
 from shard_executor.runs.holder import Holder
-from shard_executor.runs.journal_errors import JournalError, JournalHeld, JournalUnwritable
+from shard_executor.runs.journal_errors import JournalHeld, JournalUnwritable, from_sqlite
 
 STATE_DIR = "SHARD_EXECUTOR_STATE_DIR"
 KEEP_DAYS = 30.0
@@ -129,11 +129,11 @@ def _remove_if_finished(path: Path) -> bool:
 
 def _finished(path: Path) -> bool:
     try:
-        connection = journal_file.open_checked(path)
+        connection = journal_file.connect(path)
         try:
             rows = connection.execute("SELECT finished FROM run").fetchall()
         finally:
             connection.close()
     except sqlite3.Error as fault:
-        raise JournalError(f"journal {path}: {fault}") from fault
+        raise from_sqlite(path, fault) from fault
     return bool(rows) and all(row[0] is not None for row in rows)
