@@ -1,136 +1,99 @@
-"""Carries a task list through the supervisor: submits, writes results, acknowledges, stops cleanly, counts."""
+"""Carries a run's open tasks to their ends: submits, commits to the journal, writes results, stops cleanly, counts."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from shard_executor.cli.progress import Snapshot, View
-from shard_executor.cli.results import NOT_STARTED, bare_record, record_of
+from shard_executor.cli.results import LEFT, NOT_STARTED, bare_record, record_of
 from shard_executor.cli.stop import StopRequest
+from shard_executor.cli.tally import Tally
+from shard_executor.core.tries import Then
 from shard_executor.pods.body import PodBuilder
 from shard_executor.pods.task import TaskSpec
+from shard_executor.runs.journal import Again, Journal, Launched
+from shard_executor.runs.resume import Known, Start
+from shard_executor.runs.tries import RETRYING, WAITING, News, Tries
 
 if TYPE_CHECKING:
-    from shard_executor.supervisor import Report, ShardStats, Submission
+    from shard_executor.supervisor import Submission
 
 TICK = 0.1  # seconds between two looks at signals and the display
+COMMIT_EVERY = 0.1  # seconds between two commits: each costs a write through to the disk
 SHOW_EVERY = 0.2  # seconds between two snapshots for the display
 CLEANUP_LIMIT = 60.0  # seconds that the deletion of finished pods may take after the last result
-MAX_SAMPLES = 10
 EXTRA_SUBMITTED = 500  # tasks handed over beyond twice the parallelism: enough to never starve a shard
 
-
-class Engine(Protocol):
-    """What a job uses of the supervisor."""
-
-    def submit(self, submission: Submission) -> None: ...
-    def drain(self) -> list[Report]: ...
-    def wait(self, timeout: float) -> bool: ...
-    def acknowledge(self, ticket: str) -> None: ...
-    def revoke(self, ticket: str) -> None: ...
-    def stats(self) -> list[ShardStats]: ...
-    @property
-    def failure(self) -> str | None: ...
-    @property
-    def open_tickets(self) -> int: ...
-    @property
-    def pods_left(self) -> list[tuple[str, str]]: ...
-
-
-@dataclass(slots=True)
-class Tally:
-    """The counts of a run so far.
-
-    `samples` are the first failed result records. `unconfirmed` tasks were revoked without an answer in time;
-    `unsaved` ones ended but their results could not be written, so that their pods are kept. `pods_left` are pods
-    that the cluster would not delete, with its words; `cleaned` is False if the deletion of finished pods took too
-    long. After `write_error` or `engine_error` no further results could be had.
-    """
-
-    total: int
-    states: Counter[str] = field(default_factory=Counter)
-    classes: Counter[str] = field(default_factory=Counter)
-    samples: list[dict[str, Any]] = field(default_factory=list)
-    submitted: int = 0
-    seconds: float = 0.0
-    unconfirmed: int = 0
-    unsaved: int = 0
-    pods_left: list[tuple[str, str]] = field(default_factory=list)
-    cleaned: bool = True
-    write_error: OSError | None = None
-    engine_error: str | None = None
-
-    @property
-    def done(self) -> int:
-        return self.states.total()
-
-    @property
-    def failed(self) -> int:
-        return self.states["failed"] + self.states["lost"]
-
-    @property
-    def rate(self) -> float:
-        """Pods that ran to an end, per second."""
-        ended = self.states["succeeded"] + self.states["failed"]
-        return ended / self.seconds if self.seconds else 0.0
-
-    @property
-    def broken(self) -> bool:
-        return self.write_error is not None or self.engine_error is not None
+Records = list[dict[str, Any]]
 
 
 class Job:
-    """One run of a list of tasks. Constructing starts nothing.
+    """The open tasks of one run. Constructing starts nothing.
 
     Args:
-        engine: a started supervisor.
+        tries: over a started supervisor.
         builder: makes the pod bodies.
-        tasks: checked tasks with distinct ids; the id is the ticket.
-        namespace: of the pods.
+        tasks: checked tasks with distinct ids that have not ended.
+        journal: started, and knowing these tasks; a pod may be deleted once it has committed the pod's result.
+        starts: where a task does not begin with its first try.
+        tally: of the run; what had ended before is in it.
         parallelism: pods alive at a time; bounds how many tasks are handed over ahead.
-        write: makes result records durable; a task's pod may be deleted once it has returned. May raise OSError.
+        write: takes the records of tasks that have ended; may raise OSError.
         view: shows progress.
         stop: asked to stop by a signal.
         stop_limit: seconds that revoked tasks may take to be confirmed.
+        leave: a stop lets pods go on instead of deleting them.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        tries: Tries,
         builder: PodBuilder,
         tasks: Sequence[TaskSpec],
         *,
-        namespace: str,
+        journal: Journal,
+        starts: Mapping[str, Start],
+        tally: Tally,
         parallelism: int,
-        write: Callable[[list[dict[str, Any]]], None],
+        write: Callable[[Records], None],
         view: View,
         stop: StopRequest,
         stop_limit: float,
+        leave: bool = False,
     ) -> None:
-        self._engine = engine
+        self._tries = tries
         self._builder = builder
-        self._namespace = namespace
+        self._journal = journal
         self._ahead = 2 * parallelism + EXTRA_SUBMITTED
         self._write = write
         self._view = view
         self._stop = stop
         self._stop_limit = stop_limit
-        self._waiting: Iterator[TaskSpec] = iter(tasks)
-        self._open: dict[str, str] = {}  # ticket -> the state last reported
-        self._exhausted = False
+        self._leave = leave
+        self._starts = starts
+        # Pods that are there come first: they are alive whether or not we look. `sorted` keeps the list's order.
+        adopted = {task_id for task_id, start in starts.items() if start.known.uid is not None}
+        self._waiting = deque(sorted(tasks, key=lambda task: (task.id not in adopted, -task.priority)))
+        self._news: list[News] = []
+        self._committed_at = 0.0
+        self._stopping = False
         self._shown = ("", 0.0)
-        self.tally = Tally(total=len(tasks))
+        self.tally = tally
 
     def run(self) -> Tally:
         """Runs to the end, or until stopped; returns the counts. Blocking."""
         began = time.monotonic()
         self._take_and_collect()
-        if self._open or not self._exhausted:
-            self._wind_up()
+        if self._tries or self._waiting:
+            self._tries.halt()
+            self._stopping = True
+            if self._leave and self.tally.engine_error is None:
+                self._leave_them()
+            else:
+                self._revoke_them()
         self.tally.seconds = time.monotonic() - began
         self._clean_up()
         return self.tally
@@ -138,116 +101,195 @@ class Job:
     def _take_and_collect(self) -> None:
         while not (self._stop.asked or self.tally.broken):
             self._hand_over()
-            if self._exhausted and not self._open:
+            if not self._waiting and not self._tries:
                 return
-            self._engine.wait(TICK)
+            self._tries.wait(TICK)
             self._collect()
             self._show("running")
 
-    def _hand_over(self) -> None:
-        from shard_executor.supervisor import Submission
+    # ---- handing over
 
-        while not self._exhausted and len(self._open) < self._ahead:
-            task = next(self._waiting, None)
-            if task is None:
-                self._exhausted = True
-                return
-            bin_number = self._builder.bin(task.id)
-            self._engine.submit(
-                Submission(
-                    ticket=task.id,
-                    bin=bin_number,
-                    namespace=self._namespace,
-                    name_stem=task.id,
-                    submission_id=self._builder.submission_id(task.id),
-                    body=self._builder.body(task, bin_number),
-                )
+    def _hand_over(self) -> None:
+        while self._waiting and self._tries.under_way < self._ahead:
+            task = self._waiting.popleft()
+            start = self._starts.get(task.id) or Start()
+            self._tries.submit(
+                task.id,
+                self._maker(task, start),
+                retries=task.retries,
+                used=start.used,
+                delay=max(0.0, start.due - time.time()) if start.due else 0.0,
             )
-            self._open[task.id] = "waiting"
             self.tally.submitted += 1
 
-    def _collect(self) -> None:
-        """Writes the results that have come, and only then lets their pods go."""
-        ended = []
-        for report in self._engine.drain():
-            if report.ticket not in self._open:
-                continue
-            if report.terminal:
-                ended.append(report)
-            else:
-                self._open[report.ticket] = report.state
-        self.tally.engine_error = self._engine.failure
-        if not ended:
-            return
-        saved = self._record([record_of(report.ticket, report) for report in ended])
-        for report in ended:
-            del self._open[report.ticket]
-            if saved:
-                self._engine.acknowledge(report.ticket)
-        if not saved:
-            self.tally.unsaved += len(ended)
+    def _maker(self, task: TaskSpec, start: Start) -> Callable[[int], Submission]:
+        from shard_executor.supervisor import Submission
 
-    def _record(self, records: list[dict[str, Any]]) -> bool:
+        bin_number = self._builder.bin(task.id)
+
+        def make(number: int) -> Submission:
+            known = start.known if number == start.used.try_number else Known()
+            submission_id = self._builder.submission_id(task.id, number)
+            return Submission(
+                ticket=submission_id,
+                bin=bin_number,
+                namespace=self._builder.namespace_of(task),
+                name_stem=task.id,
+                submission_id=submission_id,
+                body=self._builder.body(task, bin_number, number),
+                priority=task.priority,
+                attempt=known.attempt,
+                uid=known.uid,
+                began=known.began,
+            )
+
+        return make
+
+    # ---- results
+
+    def _collect(self, *, at_once: bool = False) -> None:
+        """Takes what has come; commits it when the last commit is long enough ago."""
+        self._news += self._tries.drain()
+        if self.tally.engine_error is None:
+            self.tally.engine_error = self._tries.engine.failure
+        now = time.monotonic()
+        if self._news and (at_once or now - self._committed_at >= COMMIT_EVERY):
+            news, self._news = self._news, []
+            self._take(news)
+            self._committed_at = time.monotonic()
         try:
-            self._write(records)
+            self._journal.beat(time.time())
+        except OSError as fault:
+            self.tally.write_error = self.tally.write_error or fault
+
+    def _take(self, news: Iterable[News]) -> None:
+        """Makes news safe, and only then lets pods go and next tries begin."""
+        ends: list[tuple[News, dict[str, Any]]] = []
+        launched: dict[str, Launched] = {}
+        for item in news:
+            report = item.report
+            if report.terminal:
+                launched.pop(item.task_id, None)
+                ends.append((item, record_of(item.task_id, report, item.used)))
+            elif not self._stopping and (report.uid is not None or report.attempt):
+                began = report.state == "running"
+                launched[item.task_id] = Launched(item.task_id, item.used.try_number, report.attempt, report.uid, began)
+        if not (ends or launched):
+            return
+        try:
+            self._commit(launched, ends)
         except OSError as fault:
             self.tally.write_error = fault
+            self._cannot_save(ends)
+            return
+        final = [record for item, record in ends if item.final]
+        written = self._record(final)
+        for item, record in ends:
+            if item.final and not written and not self._journal.durable and record["state"] != "revoked":
+                self.tally.unsaved += 1
+                self._tries.forget(item)
+                continue
+            self._count_try(item, record)
+            self._tries.settle(item)
+
+    def _commit(self, launched: Mapping[str, Launched], ends: Sequence[tuple[News, dict[str, Any]]]) -> None:
+        again, ended = [], []
+        for item, record in ends:
+            if item.next_try is not None:
+                used, due = item.next_try.used, time.time() + item.next_try.delay
+                again.append(Again(item.task_id, used.try_number, used.failures, used.disruptions, due, record))
+            elif record["state"] != "revoked":
+                ended.append((item.task_id, record))
+            elif item.report.ticket:
+                # Stopped by the user: that used nothing up, and the task begins anew when the run is taken up again.
+                used = item.used
+                again.append(Again(item.task_id, used.try_number + 1, used.failures, used.disruptions, 0.0, record))
+        self._journal.commit(launched=list(launched.values()), again=again, ended=ended)
+
+    def _count_try(self, item: News, record: dict[str, Any]) -> None:
+        self.tally.ran += record["state"] in ("succeeded", "failed")
+        if item.next_try is not None:
+            self.tally.retried += item.next_try.then is Then.RETRY
+            self.tally.resubmitted += item.next_try.then is Then.RESUBMIT
+            self._view.again(record, item.next_try)
+
+    def _record(self, records: Records) -> bool:
+        """Counts records that are safe in the journal, and hands them to the results file while it takes them."""
+        if self.tally.write_error is None:
+            try:
+                self._write(records)
+            except OSError as fault:
+                self.tally.write_error = fault
+        if self.tally.write_error is not None and not self._journal.durable:
             return False
         for record in records:
-            self.tally.states[record["state"]] += 1
+            self.tally.count(record)
             if record["state"] in ("failed", "lost"):
-                self.tally.classes[record.get("class") or record["state"]] += 1
                 self._view.failure(record)
-                if len(self.tally.samples) < MAX_SAMPLES:
-                    self.tally.samples.append(record)
         return True
 
-    def _wind_up(self) -> None:
+    def _cannot_save(self, ends: Iterable[tuple[News, dict[str, Any]]]) -> None:
+        """Results can no longer be kept anywhere: pods that have one stay for their owner, revoked ones go."""
+        for item, record in ends:
+            if record["state"] == "revoked":
+                self._tries.settle(item)
+            else:
+                self.tally.unsaved += 1
+                self._tries.forget(item)
+
+    # ---- stopping
+
+    def _leave_them(self) -> None:
+        """Pods go on without us; what is known of them is in the journal."""
+        self._collect(at_once=True)
+        states = {task_id: self._tries.state(task_id) for task_id in self._tries.open_ids()}
+        left = [task_id for task_id, state in states.items() if state not in (WAITING, RETRYING)]
+        self.tally.left = len(left)
+        self._record([bare_record(task_id, LEFT, "stopped; its pod goes on") for task_id in left])
+        others = [task_id for task_id in states if states[task_id] in (WAITING, RETRYING)]
+        self._not_started([*others, *(task.id for task in self._waiting)])
+
+    def _revoke_them(self) -> None:
         """Revokes what is under way and waits for it, at most the stop limit; every task gets a result line."""
-        tally = self.tally
+        tally, tries = self.tally, self._tries
+        self._collect(at_once=True)
         if tally.engine_error is None:
-            for ticket in self._open:
-                self._engine.revoke(ticket)
+            ids = tries.open_ids()
+            try:
+                with_pods = [task_id for task_id in ids if tries.state(task_id) != RETRYING]
+                self._journal.interrupt(with_pods)  # first: whoever takes the run up must know who deleted these pods
+            except OSError as fault:
+                tally.write_error = tally.write_error or fault
+            for task_id in ids:
+                tries.revoke(task_id)
         deadline = time.monotonic() + self._stop_limit
-        while self._open and time.monotonic() < deadline and not tally.broken:
-            self._engine.wait(TICK)
+        while tries and time.monotonic() < deadline and tally.engine_error is None:
+            tries.wait(TICK)
             self._collect()
             self._show("stopping")
-        if tally.write_error is not None:
-            self._drop_without_results(deadline)
-            return
-        tally.unconfirmed = len(self._open)
+        self._collect(at_once=True)
+        tally.unconfirmed = len(tries)
         why = tally.engine_error or f"stopped; the end of its pod was not confirmed within {self._stop_limit:g} s"
         state = "lost" if tally.engine_error else "revoked"
-        self._record([bare_record(ticket, state, why) for ticket in self._open])
-        self._record([bare_record(task.id, NOT_STARTED, "stopped before it was started") for task in self._waiting])
+        self._record([bare_record(task_id, state, why) for task_id in tries.open_ids()])
+        self._not_started([task.id for task in self._waiting])
 
-    def _drop_without_results(self, deadline: float) -> None:
-        """Results can no longer be written: pods under way go, those that have a result are kept for their owner."""
-        while self._open and time.monotonic() < deadline and not self._engine.failure:
-            for report in self._engine.drain():
-                if not report.terminal or self._open.pop(report.ticket, None) is None:
-                    continue
-                if report.state == "revoked":
-                    self._engine.acknowledge(report.ticket)
-                else:
-                    self.tally.unsaved += 1
-            self._engine.wait(TICK)
-            self._show("stopping")
-        self.tally.unconfirmed = len(self._open)
+    def _not_started(self, ids: Iterable[str]) -> None:
+        self._record([bare_record(task_id, NOT_STARTED, "stopped before it was started") for task_id in ids])
 
     def _clean_up(self) -> None:
         """Waits until the finished pods are deleted, at most CLEANUP_LIMIT."""
+        tally, engine = self.tally, self._tries.engine
         deadline = time.monotonic() + CLEANUP_LIMIT
-        kept = self.tally.unconfirmed + self.tally.unsaved
-        while self._engine.open_tickets > kept and not (self.tally.unconfirmed or self._engine.failure):
+        kept = tally.unconfirmed + tally.unsaved + len(self._tries)
+        while engine.open_tickets > kept and not (tally.unconfirmed or tally.left or engine.failure):
             if time.monotonic() >= deadline:
-                self.tally.cleaned = False
+                tally.cleaned = False
                 break
-            self._engine.drain()
-            self._engine.wait(TICK)
+            engine.drain()
+            engine.wait(TICK)
             self._show("cleaning up")
-        self.tally.pods_left = self._engine.pods_left
+        tally.pods_left = engine.pods_left
         self._show("stopped" if self._stop.asked else "finished", over=True)
 
     def _show(self, phase: str, *, over: bool = False) -> None:
@@ -255,18 +297,20 @@ class Job:
         if not over and phase == self._shown[0] and now - self._shown[1] < SHOW_EVERY:
             return
         self._shown = (phase, now)
-        tally = self.tally
-        states = Counter(self._open.values())
-        self._view.update(
-            Snapshot(
-                phase=phase,
-                total=tally.total,
-                done=tally.done,
-                failed=tally.failed,
-                running=states["running"],
-                pending=states["pending"],
-                shards=self._engine.stats(),
-                over=over,
-            ),
-            force=over,
+        self._view.update(self.snapshot(phase, over=over), force=over)
+
+    def snapshot(self, phase: str, *, over: bool = False) -> Snapshot:
+        """Where the run stands, from memory."""
+        tally, states = self.tally, self._tries.states()
+        return Snapshot(
+            phase=phase,
+            total=tally.total,
+            done=tally.done,
+            failed=tally.failed,
+            running=states["running"],
+            pending=states["pending"],
+            shards=self._tries.engine.stats(),
+            over=over,
+            retrying=states[RETRYING],
+            earlier=tally.earlier,
         )

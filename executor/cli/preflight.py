@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,41 +18,48 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What the preflight learnt: the server's address without a path, and its version, e.g. `v1.36.2`."""
+    """What the preflight learnt: the server's address without a path, its version, e.g. `v1.36.2`, and the uid of the
+    run's namespace where this account may read it."""
 
     host: str
     version: str
+    namespace_uid: str | None = None
 
 
-def preflight(credentials: Credentials, namespace: str, origin: str, *, keeps_pods: bool = False) -> Cluster:
-    """Checks server, namespace and permissions. Blocking, at most a few times REQUEST_LIMIT.
+def preflight(
+    credentials: Credentials, namespace: str, origin: str, *, keeps_pods: bool = False, others: Sequence[str] = ()
+) -> Cluster:
+    """Checks server, namespaces and permissions. Blocking, at most a few times REQUEST_LIMIT.
 
     Args:
         credentials: as resolved for the run.
         namespace: where the pods shall go.
         origin: where the credentials come from, for messages, e.g. `context dev in ~/.kube/config`.
         keeps_pods: some pods stay after their task has ended, which takes one more permission.
+        others: further namespaces that tasks name.
 
     Raises:
         CommandError: says what is missing and what to do next. Nothing has been created.
     """
-    return asyncio.run(_preflight(credentials, namespace, origin, keeps_pods))
+    return asyncio.run(_preflight(credentials, [namespace, *others], origin, keeps_pods))
 
 
-async def _preflight(credentials: Credentials, namespace: str, origin: str, keeps_pods: bool) -> Cluster:
+async def _preflight(credentials: Credentials, namespaces: list[str], origin: str, keeps_pods: bool) -> Cluster:
     from shard_executor.shard.api import Api, TransportFault
 
     api = Api(credentials, connections=8)
     await api.start()
     try:
         version = await _server_version(api, credentials, origin)
-        await _check_namespace(api, namespace, shown_address(credentials))
-        await _check_permissions(api, namespace, origin, keeps_pods)
+        uids = []
+        for namespace in namespaces:
+            uids.append(await _check_namespace(api, namespace, shown_address(credentials)))
+            await _check_permissions(api, namespace, origin, keeps_pods)
     except TransportFault as fault:
         raise CommandError("; ".join(unreachable(credentials, fault.info, origin))) from fault
     finally:
         await api.end()
-    return Cluster(shown_address(credentials), version)
+    return Cluster(shown_address(credentials), version, uids[0])
 
 
 async def _server_version(api: Api, credentials: Credentials, origin: str) -> str:
@@ -73,7 +81,8 @@ async def _server_version(api: Api, credentials: Credentials, origin: str) -> st
     return version
 
 
-async def _check_namespace(api: Api, namespace: str, host: str) -> None:
+async def _check_namespace(api: Api, namespace: str, host: str) -> str | None:
+    """The namespace's uid, or None if this account may not read it."""
     answer = await api.request("GET", f"/api/v1/namespaces/{namespace}", timeout=REQUEST_LIMIT)
     if answer.status == 404:
         raise CommandError(
@@ -81,12 +90,14 @@ async def _check_namespace(api: Api, namespace: str, host: str) -> None:
             f"(kubectl create namespace {namespace}) or give another with --namespace"
         )
     if answer.status == 200:
-        phase = object_of(answer).get("status", {}).get("phase")
-        if phase == "Terminating":
+        found = object_of(answer)
+        if found.get("status", {}).get("phase") == "Terminating":
             raise CommandError(f"namespace {namespace!r} on {host} is being deleted; give another with --namespace")
-        return
+        uid = found.get("metadata", {}).get("uid")
+        return uid if isinstance(uid, str) else None
     if answer.status != 403:  # an account that may only see pods is fine: creating them will tell
         raise CommandError(f"cannot look up namespace {namespace!r} on {host}: {answer.status} {words_of(answer)}")
+    return None
 
 
 async def _other_namespaces(api: Api) -> str:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from shard_executor.cli.streams import mute, say, shown
 from shard_executor.cli.troubles import Troubles
+from shard_executor.core.tries import Then
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from shard_executor.core.tries import NextTry
     from shard_executor.supervisor import ShardStats
 
 LIVE_EVERY = 0.25  # seconds between two redraws
@@ -28,7 +30,10 @@ NARROW = 76  # columns: a terminal with fewer gets a table of the main counts on
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Where a run stands. `phase` is what it is doing: running, stopping, cleaning up; `over` at the end."""
+    """Where a run stands. `phase` is what it is doing: running, stopping, cleaning up; `over` at the end.
+
+    `retrying` tasks wait for their next try; `earlier` ones ended before the run was taken up again.
+    """
 
     phase: str
     total: int
@@ -38,6 +43,13 @@ class Snapshot:
     pending: int
     shards: Sequence[ShardStats]
     over: bool = False
+    retrying: int = 0
+    earlier: int = 0
+
+    def counts(self) -> str:
+        """`3/10 done, 2 running, 1 pending` and what else there is."""
+        retrying = f", {self.retrying} to be retried" if self.retrying else ""
+        return f"{self.done}/{self.total} done, {self.running} running, {self.pending} pending{retrying}"
 
 
 class Rate:
@@ -66,6 +78,7 @@ class View(Protocol):
     def start(self) -> None: ...
     def update(self, snapshot: Snapshot, *, force: bool = False) -> None: ...
     def failure(self, record: dict[str, Any]) -> None: ...
+    def again(self, record: dict[str, Any], following: NextTry) -> None: ...
     def end(self) -> None: ...
 
 
@@ -83,6 +96,9 @@ class NoView:
     def failure(self, record: dict[str, Any]) -> None:
         """Shows nothing."""
 
+    def again(self, record: dict[str, Any], following: NextTry) -> None:
+        """Shows nothing."""
+
     def end(self) -> None:
         """Nothing to end."""
 
@@ -97,7 +113,7 @@ class PlainView:
         self._troubles = Troubles()
         self._shown_at = float("-inf")
         self._phase = ""
-        self._failures = 0
+        self._failures = self._again = 0
 
     def start(self) -> None:
         """Nothing to begin: the first line comes with the first update."""
@@ -107,12 +123,12 @@ class PlainView:
         if not force and snapshot.phase == self._phase and now - self._shown_at < PLAIN_EVERY:
             return
         self._shown_at, self._phase = now, snapshot.phase
-        rate = self._rate.update(now, snapshot.done)
+        rate = self._rate.update(now, snapshot.done - snapshot.earlier)
         # Heartbeats come once a second: at the end they are behind the totals.
         shards = "" if snapshot.over else " ".join(f"{s.shard}:{s.running}" for s in snapshot.shards)
         say(
-            f"{time.strftime('%H:%M:%S')} {snapshot.phase}: {snapshot.done}/{snapshot.total} done, "
-            f"{snapshot.running} running, {snapshot.pending} pending, {snapshot.failed} failed, {rate:.1f} pods/s"
+            f"{time.strftime('%H:%M:%S')} {snapshot.phase}: {snapshot.counts()}, {snapshot.failed} failed, "
+            f"{rate:.1f} pods/s"
             f"{f', running per shard {shards}' if shards else ''}"
         )
         trouble = self._troubles.update(now, snapshot.shards)
@@ -125,6 +141,13 @@ class PlainView:
             say(failure_line(record))
         elif self._failures == MAX_FAILURE_LINES + 1:
             say("further failures are counted in the summary")
+
+    def again(self, record: dict[str, Any], following: NextTry) -> None:
+        self._again += 1
+        if self._again <= MAX_FAILURE_LINES:
+            say(again_line(record, following))
+        elif self._again == MAX_FAILURE_LINES + 1:
+            say("further tries are counted in the summary")
 
     def end(self) -> None:
         """Nothing to put away."""
@@ -159,12 +182,16 @@ class LiveView:
         now = time.monotonic()
         if not self._gone and (force or now - self._shown_at >= LIVE_EVERY):
             self._shown_at = now
-            rate, trouble = self._rate.update(now, snapshot.done), self._troubles.update(now, snapshot.shards)
+            rate = self._rate.update(now, snapshot.done - snapshot.earlier)
+            trouble = self._troubles.update(now, snapshot.shards)
             table = self._render(snapshot, rate, trouble)
             self._try(lambda: self._live.update(table, refresh=True))
 
     def failure(self, record: dict[str, Any]) -> None:
         self._failures.append(failure_line(record))
+
+    def again(self, record: dict[str, Any], following: NextTry) -> None:
+        self._failures.append(again_line(record, following))
 
     def end(self) -> None:
         self._try(self._live.stop)
@@ -187,7 +214,7 @@ class LiveView:
         head = Text.assemble(
             (f"{snapshot.phase}: ", "bold"),
             (f"{snapshot.done}/{snapshot.total} done", "green"),
-            f", {snapshot.running} running, {snapshot.pending} pending, ",
+            f", {snapshot.counts().partition(', ')[2]}, ",
             (f"{snapshot.failed} failed", "red" if snapshot.failed else ""),
             f", {rate:.1f} pods/s",
         )
@@ -218,6 +245,13 @@ def failure_line(record: dict[str, Any]) -> str:
     message = shown(" ".join(str(record.get("message") or "").split()), MESSAGE_WIDTH)
     pod = record.get("pod")
     return line + (f": {message}" if message else "") + (f" (pod {pod})" if pod else "")
+
+
+def again_line(record: dict[str, Any], following: NextTry) -> str:
+    """A try that another one follows, in one line: `again in 8 s (retry 1): failed: task 'a': ...`."""
+    used = following.used
+    number = f"retry {used.failures}" if following.then is Then.RETRY else f"disruption {used.disruptions}"
+    return f"again in {following.delay:.0f} s ({number}): {failure_line(record)}"
 
 
 def make_view(choice: str) -> View:

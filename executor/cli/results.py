@@ -15,14 +15,20 @@ from shard_executor.cli.errors import CommandError
 from shard_executor.cli.streams import STANDARD_OUTPUT_CLOSED
 
 if TYPE_CHECKING:
+    from shard_executor.core.tries import Used
     from shard_executor.supervisor import Report
 
 NOT_STARTED = "not-started"
+LEFT = "left"
 _MILLISECONDS = 1000
 
 
-def record_of(task_id: str, report: Report) -> dict[str, Any]:
-    """The result line of an ended task. Keys without a value are left out; times are RFC 3339 in UTC."""
+def record_of(task_id: str, report: Report, used: Used) -> dict[str, Any]:
+    """The result line of an ended task, or the record of a try that another one follows.
+
+    Keys without a value are left out; times are RFC 3339 in UTC. `tries` counts the submissions so far, `disruptions`
+    those of them that the cluster ended.
+    """
     times = report.times
     record: dict[str, Any] = {
         "id": task_id,
@@ -35,6 +41,8 @@ def record_of(task_id: str, report: Report) -> dict[str, Any]:
         "namespace": report.namespace,
         "uid": report.uid,
         "attempt": report.attempt,
+        "tries": used.try_number + 1,
+        "disruptions": used.disruptions or None,
         "times": {name: timestamp(value) for name, value in times.items()},
         "seconds": round(times["finished"] - times["started"], 3)
         if "started" in times and "finished" in times
@@ -45,7 +53,7 @@ def record_of(task_id: str, report: Report) -> dict[str, Any]:
 
 
 def bare_record(task_id: str, state: str, message: str) -> dict[str, Any]:
-    """The result line of a task that has no report: never started, or no answer before the stop's limit."""
+    """The result line of a task without an end: never started, left to go on, or no answer before the stop's limit."""
     return {"id": task_id, "state": state, "message": message}
 
 
@@ -53,6 +61,11 @@ def timestamp(seconds: float) -> str:
     """Unix seconds as `2026-01-31T12:00:00.123Z`."""
     rounded = round(seconds * _MILLISECONDS) / _MILLISECONDS
     return datetime.fromtimestamp(rounded, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def absolute(path: str) -> str:
+    """The path as the journal remembers it."""
+    return os.path.realpath(path)
 
 
 class ResultFile:
@@ -64,15 +77,17 @@ class ResultFile:
         path: of the file, or `-`.
         overwrite: replace a file that exists.
         inputs: files that the run reads; they are never replaced.
+        own: the absolute path that this run has written its results to before; that file is replaced, since the
+            journal has all that it held.
 
     Raises:
         CommandError: the file exists and `overwrite` is False, it is an input, or its folder does not exist or may not
             be written.
     """
 
-    def __init__(self, path: str, *, overwrite: bool, inputs: Iterable[str] = ()) -> None:
+    def __init__(self, path: str, *, overwrite: bool, inputs: Iterable[str] = (), own: str | None = None) -> None:
         self.path = path
-        self._overwrite = overwrite
+        self._overwrite = overwrite = overwrite or (path != "-" and own == absolute(path))
         self._descriptor: int | None = None
         if not path:
             raise CommandError("--results: is empty; give the path of a file, or - for standard output")

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from shard_executor.cli.preflight import Cluster
+    from shard_executor.cli.run_book import Opened
+    from shard_executor.cli.session import Session
+    from shard_executor.cli.tasklist import TaskList
 
 EPILOG = """\b
 A task list has one task a line (JSON Lines):
@@ -17,19 +24,22 @@ or is YAML: a list of the same fields.
     command: [echo, hello]
     resources: {requests: {cpu: 100m}}
 \b
-Fields: id (needed, unique), image, command, args, env, resources, labels, annotations, template.
+Fields: id (needed, unique), image, command, args, env, resources, labels, annotations, template, retries, timeout,
+priority, namespace, service_account, node_selector, tolerations.
 \b
 Examples:
   shard-executor run tasks.jsonl
   shard-executor run tasks.yaml --template pod.yaml --results out.jsonl --parallelism 500
   make-tasks | shard-executor run - --results - | jq -c 'select(.state != "succeeded")'
+  shard-executor run tasks.jsonl --run-id nightly --retries 2
+  shard-executor run tasks.jsonl --run-id nightly --shards 4     take it up again after it was stopped or killed
 \b
 Exit codes:
   0    every task succeeded
   1    at least one task did not succeed
   2    bad input or no usable cluster; nothing was created
   3    results could not be written; the run was stopped
-  130  stopped by Ctrl-C (143: by SIGTERM); pods under way were deleted
+  130  stopped by Ctrl-C (143: by SIGTERM) before every task had ended
 """
 
 
@@ -85,7 +95,45 @@ Exit codes:
     show_default=True,
     help="Seconds that Ctrl-C waits for pods to be deleted.",
 )
-@click.option("--run-id", help="Name of this run in pod labels.  [default: random]")
+@click.option(
+    "--retries",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="How often a failed task is run again, where the task does not say.",
+)
+@click.option(
+    "--retry-delay",
+    type=click.FloatRange(min=0, max=86400),
+    default=10.0,
+    show_default=True,
+    help="Seconds before the first retry of a task; doubled with each, at most 10 minutes.",
+)
+@click.option(
+    "--disruption-retries",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="How often a task is run again, beside its retries, when the cluster took its pod away: drain, preemption, "
+    "eviction, lost node.",
+)
+@click.option(
+    "--on-interrupt",
+    type=click.Choice(["delete", "leave"]),
+    default="delete",
+    show_default=True,
+    help="What Ctrl-C does with pods under way: delete them, or leave them to go on.",
+)
+@click.option(
+    "--run-id",
+    help="Name of this run. With the name of a run that was broken off, that one goes on.  [default: random, shown]",
+)
+@click.option(
+    "--journal",
+    metavar="FILE",
+    help="Where this run is remembered; 'none' for nowhere.  [default: by run id in ~/.local/state/shard-executor]",
+)
+@click.option("--retry-failed", is_flag=True, help="Run tasks again that have failed in this run before.")
 @click.option("-v", "--verbose", count=True, help="Show what the shards log; twice for more.")
 def command(
     tasks: str,
@@ -103,23 +151,32 @@ def command(
     keep_pods: str,
     log_tail: int,
     stop_timeout: float,
+    retries: int,
+    retry_delay: float,
+    disruption_retries: int,
+    on_interrupt: str,
     run_id: str | None,
+    journal: str | None,
+    retry_failed: bool,
     verbose: int,
 ) -> int:
     """Runs the tasks in TASKS (a file, or - for standard input) as pods and waits for them.
 
-    Ctrl-C stops cleanly: no new pods, those under way are deleted, results are written. A second Ctrl-C leaves at
-    once.
+    Ctrl-C stops cleanly: no new pods, those under way are deleted (or left, see --on-interrupt), results are written.
+    A second Ctrl-C leaves at once. However a run was stopped, the same list with its --run-id goes on where it was:
+    what has ended is not run again, and pods that are still there are followed to their end.
     """
     from shard_executor.cli.errors import CommandError, warn
     from shard_executor.cli.logs import set_up_logging
     from shard_executor.cli.progress import make_view
-    from shard_executor.cli.results import ResultFile
-    from shard_executor.cli.session import RunSettings, Session, delete_command
+    from shard_executor.cli.results import ResultFile, absolute
+    from shard_executor.cli.resume_words import journal_path, resume_command
+    from shard_executor.cli.session import RunSettings, Session, check_run_id, delete_command, new_run_id
     from shard_executor.cli.stop import StopRequest
     from shard_executor.cli.streams import print_out, say
     from shard_executor.cli.summary import exit_code_of, print_json, summary_object, summary_text
     from shard_executor.cli.tasklist import read_tasks
+    from shard_executor.core.tries import TryLimits
     from shard_executor.pods.template import TemplateError, load_template
 
     set_up_logging(verbose)
@@ -131,6 +188,8 @@ def command(
         template = load_template(Path(template_path)) if template_path is not None else None
     except TemplateError as fault:
         raise CommandError(f"--template: {fault}") from fault
+    run_id = check_run_id(run_id) if run_id is not None else None
+    name = run_id or new_run_id()
     session = Session(
         RunSettings(
             shards=shards,
@@ -139,39 +198,63 @@ def command(
             kubeconfig=kubeconfig,
             context=context,
             template=template,
-            run_id=run_id,
+            run_id=name,
+            fresh=run_id is None,
             keep_pods=keep_pods,
             log_tail_lines=log_tail,
             stop_limit=stop_timeout,
+            tries=TryLimits(retries, retry_delay, disruption_retries=disruption_retries),
+            leave=on_interrupt == "leave",
+            retry_failed=retry_failed,
+            journal=journal_path(journal, name),
         )
     )
-    result_file = None
-    if results is not None:
-        inputs = [path for path in (tasks, template_path) if path is not None and path != "-"]
-        result_file = ResultFile(results, overwrite=overwrite, inputs=inputs)
     listed = read_tasks(tasks, format)
     if not listed.tasks:
         warn(f"{listed.name} holds no tasks")
+    resume_with = resume_command(name) if session.settings.journal is not None else None
+    result_file = None
     try:
         session.check_images(listed)
-        cluster = session.connect()
+        book = session.open_journal()
+        if results is not None:
+            inputs = [path for path in (tasks, template_path) if path is not None and path != "-"]
+            result_file = ResultFile(results, overwrite=overwrite, inputs=inputs, own=book.results)
+        cluster = session.connect(listed)
         builder = session.builder(listed)
+        session.check_journal(listed, builder, cluster)
         view = make_view(progress)
+        opened = session.begin(listed, cluster, absolute(results) if results not in (None, "-") else None)
         if result_file is not None:
             result_file.open()
-        with StopRequest(f"remove them with: {delete_command(session.namespace, session.instance)}") as stop:
+        hint = f"remove them with: {delete_command(session.namespace, session.instance)}"
+        if resume_with is not None:
+            hint = f"take the run up again with: {resume_with}; or {hint}"
+        with StopRequest(hint) as stop:
             stop.live = view.live
             if progress != "none":
-                count = f"{len(listed.tasks)} task{'s' if len(listed.tasks) != 1 else ''}"
-                say(f"run {session.run_id}: {count} on {cluster.host}, namespace {session.namespace}")
-            outcome = session.run(listed, builder, cluster, results=result_file, view=view, stop=stop)
+                say(_first_line(session, listed, cluster, opened))
+            outcome = session.run(listed, builder, cluster, opened=opened, results=result_file, view=view, stop=stop)
     finally:
         session.close()
         if result_file is not None:
             result_file.close()
     code = exit_code_of(outcome, stop)
     if output == "json":
-        print_json(summary_object(outcome, results, code))
+        print_json(summary_object(outcome, results, code, resume_with))
     else:
-        print_out(summary_text(outcome, results), to_error=results == "-")
+        print_out(summary_text(outcome, results, resume_with), to_error=results == "-")
     return code
+
+
+def _first_line(session: Session, listed: TaskList, cluster: Cluster, opened: Opened) -> str:
+    several = len(session.namespaces) > 1
+    where = f"namespace{'s' if several else ''} {', '.join(session.namespaces)}"
+    total = len(listed.tasks)
+    line = f"run {session.run_id}: {total} task{'s' if total != 1 else ''} on {cluster.host}, {where}"
+    if opened.resumed:
+        line += f"; taken up again: {len(opened.ended)} had ended"
+        adopted = sum(start.known.uid is not None for start in opened.starts.values())
+        if adopted:
+            line += f", {adopted} had a pod"
+    return line

@@ -1,4 +1,4 @@
-"""One run from checked tasks to a summary: credentials, preflight, supervisor, job. Used by `run` and `demo`."""
+"""One run from checked tasks to its outcome: credentials, preflight, journal, supervisor, job. For `run` and `demo`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shard_executor.cli.errors import CommandError
 from shard_executor.cli.tasklist import TaskList
+from shard_executor.core.tries import TryLimits
 
 if TYPE_CHECKING:
-    from shard_executor.cli.job import Tally
     from shard_executor.cli.preflight import Cluster
     from shard_executor.cli.progress import View
     from shard_executor.cli.results import ResultFile
+    from shard_executor.cli.run_book import Opened, RunBook
     from shard_executor.cli.stop import StopRequest
+    from shard_executor.cli.tally import Tally
+    from shard_executor.core.credentials import Credentials
     from shard_executor.pods.body import PodBuilder
     from shard_executor.pods.template import PodTemplate
+    from shard_executor.supervisor import Supervisor
     from shard_executor.supervisor.credentials import CredentialSource
 
 INSTANCE_PREFIX = "shard-executor.standalone-"
@@ -28,10 +34,16 @@ _RUN_ID = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{MAX_RUN_ID - 2}}}[A-Za-z0
 BEAT_EVERY = 1.0  # seconds between two heartbeats of a shard: what the display shows of it is that old
 END_LIMIT = 15.0  # seconds that shard processes have to leave
 
+Beside = Callable[["Supervisor"], AbstractContextManager[object]]
+
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """How to run a list; see `shard-executor run --help`. None means the default, resolved later."""
+    """How to run a list; see `shard-executor run --help`. None means the default, resolved later.
+
+    `fresh` says that nobody can have used the run id before. `journal` is the path of the run's journal; None keeps it
+    in memory, so that the run cannot be taken up again.
+    """
 
     shards: int | None = None
     parallelism: int = 100
@@ -40,14 +52,19 @@ class RunSettings:
     context: str | None = None
     template: PodTemplate | None = None
     run_id: str | None = None
+    fresh: bool = True
     keep_pods: str = "never"
     log_tail_lines: int = 20
     stop_limit: float = 45.0
+    tries: TryLimits = TryLimits()  # noqa: RUF009  # frozen
+    leave: bool = False
+    retry_failed: bool = False
+    journal: Path | None = None
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a run."""
+    """What became of a run. `journal` is where it can be taken up again from, if anywhere."""
 
     run_id: str
     namespace: str
@@ -58,7 +75,8 @@ class Outcome:
     tally: Tally
     started: float
     stopped_by: str | None = None
-    notes: list[str] = field(default_factory=list)
+    journal: Path | None = None
+    resumed: bool = False
 
 
 def new_run_id() -> str:
@@ -86,13 +104,19 @@ class Session:
 
     def __init__(self, settings: RunSettings) -> None:
         self.settings = settings
-        self.run_id = new_run_id() if settings.run_id is None else check_run_id(settings.run_id)
+        self.run_id = new_run_id() if settings.run_id is None else settings.run_id
         self.instance = INSTANCE_PREFIX + self.run_id
         self.namespace = ""
+        self.namespaces: list[str] = []
+        self.book: RunBook | None = None
+        self._digests: list[str] = []
         self._source: CredentialSource | None = None
 
-    def connect(self) -> Cluster:
-        """Resolves credentials and namespace and asks the cluster what the run needs.
+    def connect(self, listed: TaskList) -> Cluster:
+        """Resolves credentials and namespaces and asks the cluster what the run needs.
+
+        Args:
+            listed: its tasks may name namespaces of their own.
 
         Raises:
             CommandError: says what is missing and what to do next.
@@ -103,8 +127,17 @@ class Session:
         settings = self.settings
         access = open_access(settings.kubeconfig, settings.context, settings.namespace)
         self._source, self.namespace = access.source, access.namespace
-        keeps_pods = settings.keep_pods != "never"
-        return preflight(access.credentials, self.namespace, access.source.description, keeps_pods=keeps_pods)
+        self.namespaces = [self.namespace]
+        for task in listed.tasks:
+            if task.namespace is not None and task.namespace not in self.namespaces:
+                self.namespaces.append(task.namespace)
+        return preflight(
+            access.credentials,
+            self.namespace,
+            access.source.description,
+            keeps_pods=settings.keep_pods != "never",
+            others=self.namespaces[1:],
+        )
 
     def check_images(self, listed: TaskList) -> None:
         """Raises CommandError naming each task, with its line, that would have a container without an image."""
@@ -142,34 +175,101 @@ class Session:
         except TemplateError as fault:
             raise CommandError(str(fault)) from fault
 
+    def open_journal(self) -> RunBook:
+        """Opens the run's journal, and holds it until `close`.
+
+        Raises:
+            CommandError: it cannot be used, or another process has it.
+        """
+        from shard_executor.cli.run_book import RunBook
+
+        book = RunBook(self.settings.journal, self.run_id, self.instance, self.settings.keep_pods)
+        book.start()
+        self.book = book
+        return book
+
+    def check_journal(self, listed: TaskList, builder: PodBuilder, cluster: Cluster) -> None:
+        """Raises CommandError for a list, namespace or cluster that is not the run's, and says what differs."""
+        assert self.book is not None
+        self._digests = [builder.digest(task) for task in listed.tasks]
+        self.book.check(listed, self._digests, cluster, self.namespace)
+
+    def begin(self, listed: TaskList, cluster: Cluster, results: str | None) -> Opened:
+        """Writes the run into its journal and says which tasks are open. The first thing that lasts.
+
+        Args:
+            listed: the whole list.
+            cluster: as `connect` found it.
+            results: absolute path of the results file, if there is one.
+
+        Raises:
+            CommandError: the journal cannot be written, or what an earlier process left cannot be sorted out.
+        """
+        from shard_executor.runs.journal import RunHeader
+
+        assert self.book is not None
+        results = results or self.book.results
+        header = RunHeader(self.run_id, self.namespace, cluster.host, cluster.namespace_uid, time.time(), results)
+        return self.book.open(
+            listed,
+            self._digests,
+            header,
+            self._credentials,
+            self.namespaces,
+            look=not self.settings.fresh,
+            retry_failed=self.settings.retry_failed,
+        )
+
+    def _credentials(self) -> Credentials:
+        if self._source is None:
+            raise ValueError("connect() comes first")
+        return self._source.current()
+
     def run(
         self,
         listed: TaskList,
         builder: PodBuilder,
         cluster: Cluster,
         *,
+        opened: Opened | None = None,
         results: ResultFile | None,
         on_records: Callable[[list[dict[str, Any]]], None] | None = None,
         view: View,
         stop: StopRequest,
+        beside: Beside | None = None,
     ) -> Outcome:
         """Runs the list on the cluster that `connect` found. Blocking; returns when all is done or stopped.
 
-        `on_records` sees result records after they have been written.
+        Args:
+            listed, builder, cluster: from the steps before.
+            opened: what `begin` returned; None opens a journal in memory.
+            results: open, or None.
+            on_records: sees the records of tasks that have ended, after they have been written.
+            view: shows progress.
+            stop: asked to stop by a signal.
+            beside: makes a context that is entered when the supervisor has started and left when the job is over.
         """
         from shard_executor.cli.job import Job
+        from shard_executor.cli.tally import Tally
+        from shard_executor.runs.tries import Tries
         from shard_executor.supervisor import Supervisor, SupervisorConfig
         from shard_executor.supervisor.config import default_shards
 
         if self._source is None:
             raise ValueError("connect() comes first")
         settings = self.settings
+        if opened is None:
+            self.open_journal()
+            self.check_journal(listed, builder, cluster)
+            opened = self.begin(listed, cluster, None)
+        assert self.book is not None
         shards = settings.shards or default_shards()
         supervisor = Supervisor(
             SupervisorConfig(
                 instance=self.instance,
                 owner=self.run_id,
                 namespace=self.namespace,
+                namespaces=tuple(self.namespaces[1:]),
                 credentials=self._source,
                 shards=shards,
                 parallelism=settings.parallelism,
@@ -177,6 +277,8 @@ class Session:
                 delete_failed_pods=settings.keep_pods == "never",
                 log_tail_lines=settings.log_tail_lines,
                 beat_interval=BEAT_EVERY,
+                # A finished pod without a ticket may be that of a task whose turn has not come: it has the result.
+                policy={"sweep": False},
             )
         )
 
@@ -186,27 +288,41 @@ class Session:
             if on_records is not None:
                 on_records(records)
 
+        tally = Tally(total=len(listed.tasks), earlier=len(opened.ended))
+        for record in opened.ended:
+            tally.count(record)
         started = time.time()
-        supervisor.start()
-        try:
-            view.start()
+        if results is not None:
+            try:
+                results.append(opened.ended)
+            except OSError as fault:
+                tally.write_error = fault
+        if opened.tasks and not tally.broken:
+            supervisor.start()
             try:
                 job = Job(
-                    supervisor,
+                    Tries(supervisor, settings.tries),
                     builder,
-                    listed.tasks,
-                    namespace=self.namespace,
+                    opened.tasks,
+                    journal=self.book.journal,
+                    starts=opened.starts,
+                    tally=tally,
                     parallelism=settings.parallelism,
                     write=write,
                     view=view,
                     stop=stop,
                     stop_limit=settings.stop_limit,
+                    leave=settings.leave,
                 )
-                tally = job.run()
+                view.start()
+                try:
+                    with beside(supervisor) if beside is not None else nullcontext():
+                        job.run()
+                finally:
+                    view.end()
             finally:
-                view.end()
-        finally:
-            supervisor.end(timeout=END_LIMIT)
+                supervisor.end(timeout=END_LIMIT)
+        self._close_run(tally)
         return Outcome(
             self.run_id,
             self.namespace,
@@ -217,7 +333,25 @@ class Session:
             tally,
             started,
             stop.signal.name if stop.signal else None,
+            settings.journal,
+            opened.resumed,
         )
+
+    def _close_run(self, tally: Tally) -> None:
+        """Where every task has ended for good: nothing of the run stays on the cluster."""
+        from shard_executor.cli.errors import warn
+        from shard_executor.runs.cluster_pods import PodsError
+        from shard_executor.runs.journal import JournalError
+
+        assert self.book is not None
+        ended = tally.states["succeeded"] + tally.failed
+        if ended < tally.total or tally.unconfirmed or tally.unsaved or tally.engine_error is not None:
+            return
+        try:
+            tally.pods_left = [*tally.pods_left, *self.book.close_run(self._credentials, self.namespaces)]
+        except (PodsError, JournalError) as fault:
+            tally.cleaned = False
+            warn(str(fault))
 
     def pods_left(self) -> list[str]:
         """The names of this run's pods that are still on the cluster. Blocking; raises CommandError."""
@@ -228,7 +362,10 @@ class Session:
         return pods_of(self._source.current(), self.namespace, self.instance)
 
     def close(self) -> None:
-        """Removes the private files of the credentials. Safe to call again."""
+        """Closes the journal and removes the private files of the credentials. Safe to call again."""
+        if self.book is not None:
+            self.book.end()
+            self.book = None
         if self._source is not None:
             self._source.close()
             self._source = None

@@ -8,7 +8,7 @@ import orjson
 
 from shard_executor.cli.errors import EXIT_ENGINE, EXIT_OK, EXIT_TASKS_FAILED
 from shard_executor.cli.progress import failure_line
-from shard_executor.cli.results import NOT_STARTED, timestamp
+from shard_executor.cli.results import LEFT, NOT_STARTED, timestamp
 from shard_executor.cli.session import Outcome, delete_command
 from shard_executor.cli.stop import StopRequest
 from shard_executor.cli.streams import print_out, shown
@@ -22,13 +22,15 @@ def exit_code_of(outcome: Outcome, stop: StopRequest) -> int:
     tally = outcome.tally
     if tally.broken:
         return EXIT_ENGINE
-    if stop.exit_code is not None:
-        return stop.exit_code
+    if stop.exit_code is not None and tally.states["succeeded"] + tally.failed != tally.total:
+        return stop.exit_code  # a signal that came when all had ended stopped nothing
     return EXIT_TASKS_FAILED if tally.states["succeeded"] != tally.total else EXIT_OK
 
 
-def summary_object(outcome: Outcome, results: str | None, exit_code: int) -> dict[str, Any]:
-    """The summary for `-o json`."""
+def summary_object(
+    outcome: Outcome, results: str | None, exit_code: int, resume_with: str | None = None
+) -> dict[str, Any]:
+    """The summary for `-o json`; `resume_with` is the command that takes the run up again."""
     tally = outcome.tally
     return {
         "run_id": outcome.run_id,
@@ -45,22 +47,40 @@ def summary_object(outcome: Outcome, results: str | None, exit_code: int) -> dic
         "failed": tally.states["failed"],
         "lost": tally.states["lost"],
         "revoked": tally.states["revoked"],
+        "left": tally.states[LEFT],
         "not_started": tally.states[NOT_STARTED],
-        "failures_by_class": dict(tally.classes.most_common()),
-        "first_failures": tally.samples,
+        "ended_earlier": tally.earlier,
+        "retried": tally.retried,
+        "resubmitted": tally.resubmitted,
+        "failures": [
+            {"class": name, "count": count, "example": tally.examples[name]}
+            for name, count in tally.classes.most_common()
+        ],
         "results": results,
+        "journal": str(outcome.journal) if outcome.journal is not None else None,
         "stopped_by": outcome.stopped_by,
         "pods_left": [{"pod": pod, "why": why} for pod, why in tally.pods_left],
         "clean_up_with": _clean_up_with(outcome),
+        "resume_with": resume_with if is_unfinished(outcome) else None,
         "error": _error(outcome),
         "exit_code": exit_code,
     }
 
 
+def is_unfinished(outcome: Outcome) -> bool:
+    """Whether there is something to take up again: a journal, and tasks in it that have not ended."""
+    tally = outcome.tally
+    if outcome.journal is None:
+        return False
+    return (
+        tally.write_error is not None or tally.states["succeeded"] + tally.failed < tally.total or bool(tally.unsaved)
+    )
+
+
 def _clean_up_with(outcome: Outcome) -> str | None:
     """The command that removes what may be left of the run on the cluster, or None."""
     tally = outcome.tally
-    if tally.cleaned and not (tally.unconfirmed or tally.unsaved or tally.pods_left):
+    if tally.cleaned and not (tally.unconfirmed or tally.unsaved or tally.pods_left or tally.left):
         return None
     return delete_command(outcome.namespace, outcome.instance)
 
@@ -74,37 +94,50 @@ def _error(outcome: Outcome) -> str | None:
             several = tally.unsaved > 1
             kept = f"; the pods of {tally.unsaved} tasks that have" if several else "; the pod of a task that has"
             kept += f" ended {'are' if several else 'is'} kept"
+        elif outcome.journal is not None:
+            kept = "; the journal has every result so far"
         return f"results could not be written: {tally.write_error}{kept}"
     return tally.engine_error
 
 
-def summary_text(outcome: Outcome, results: str | None) -> str:
-    """The summary for a person: counts, then failures by class with examples, then what is left to do."""
+def summary_text(outcome: Outcome, results: str | None, resume_with: str | None = None) -> str:
+    """The summary for a person: counts, failures by class with an example of each, and what is left to do."""
     tally = outcome.tally
     counts = [f"{tally.states['succeeded']} succeeded", f"{tally.states['failed']} failed"]
-    for state, word in (("lost", "lost"), ("revoked", "revoked"), (NOT_STARTED, "not started")):
+    for state in ("lost", "revoked", LEFT, NOT_STARTED):
         if tally.states[state]:
-            counts.append(f"{tally.states[state]} {word}")
+            words = {NOT_STARTED: "not started", LEFT: "left running"}.get(state, state)
+            counts.append(f"{tally.states[state]} {words}")
     head = "stopped" if outcome.stopped_by or tally.broken else "finished"
+    earlier = f" ({tally.earlier} ended before this run was taken up again)" if tally.earlier else ""
     lines = [
-        f"{head}: {tally.total} task{'s' if tally.total != 1 else ''}: {', '.join(counts)}; "
+        f"{head}: {tally.total} task{'s' if tally.total != 1 else ''}: {', '.join(counts)}{earlier}; "
         f"{tally.seconds:.1f} s, {tally.rate:.1f} pods/s, {outcome.shards} shard{'s' if outcome.shards != 1 else ''} "
         f"(run {outcome.run_id}, namespace {outcome.namespace})"
     ]
+    if tally.retried or tally.resubmitted:
+        parts = [
+            f"{count} {words}"
+            for count, words in (
+                (tally.retried, "tries failed and were retried"),
+                (tally.resubmitted, "were resubmitted, since the cluster took their pods"),
+            )
+            if count
+        ]
+        lines.append("  " + ", ".join(parts))
     for name, count in tally.classes.most_common():
-        lines.append(f"  {count} x {name}")
-    if tally.samples and results is None:
-        lines.append("first failures:")
-        for record in tally.samples:
-            lines.append(f"  {failure_line(record)}")
-            tail = str(record.get("log_tail") or "").rstrip().splitlines()[-TAIL_LINES:]
-            lines += [f"    | {shown(line, TAIL_WIDTH)}" for line in tail]
+        example = tally.examples[name]
+        lines += [f"  {count} x {name}{', for example' if count > 1 else ''}:", f"    {failure_line(example)}"]
+        tail = str(example.get("log_tail") or "").rstrip().splitlines()[-TAIL_LINES:]
+        lines += [f"      | {shown(line, TAIL_WIDTH)}" for line in tail]
     if results is not None and results != "-":
         lines.append(f"results: {results}")
     error = _error(outcome)
     if error is not None:
         lines.append(f"broken off: {error}")
     lines += [f"pod {pod} could not be removed: {why}" for pod, why in tally.pods_left[:5]]
+    if resume_with is not None and is_unfinished(outcome):
+        lines.append(f"take it up again with: {resume_with}")
     command = _clean_up_with(outcome)
     if command:
         lines.append(f"pods of this run may be left; remove them with: {command}")

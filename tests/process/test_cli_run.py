@@ -253,9 +253,21 @@ def test_requests_that_fail_are_shown_while_the_run_waits(here, cluster):
     assert "x create 403" in (here / "log").read_text()
 
 
-def test_results_that_cannot_be_written_break_the_run_off_and_keep_what_has_ended(here, cluster):
+def test_results_that_cannot_be_written_break_the_run_off_and_are_in_the_journal(here, cluster):
+    write_tasks(here / "t.jsonl", *({"id": f"t{n}", "command": ["sleep", str(n % 2 * 2)]} for n in range(6)))
+    result = run(here, "t.jsonl", "--results", "/dev/full", "--overwrite", "--run-id", "full")
+    assert result.returncode == 3, result.stderr
+    assert "No space left on device; the journal has every result so far" in result.stdout
+    assert "take it up again with: shard-executor run t.jsonl" in result.stdout
+    assert cluster.stats()["pods"] == 0
+    again = run(here, "t.jsonl", "--results", "out.jsonl", "--run-id", "full")
+    assert again.returncode == 0, again.stderr
+    assert {record["state"] for record in read_results(here / "out.jsonl").values()} == {"succeeded"}
+
+
+def test_results_that_nobody_has_break_the_run_off_and_keep_what_has_ended(here, cluster):
     write_tasks(here / "t.jsonl", *({"id": f"t{n}", "command": ["sleep", str(n % 2 * 600)]} for n in range(6)))
-    result = run(here, "t.jsonl", "--results", "/dev/full", "--overwrite")
+    result = run(here, "t.jsonl", "--results", "/dev/full", "--overwrite", "--journal", "none")
     assert result.returncode == 3, result.stderr
     assert "broken off: results could not be written: [Errno 28] No space left on device; the pod" in result.stdout
     assert "remove them with: kubectl delete pods -n default -l shard-executor/instance=" in result.stdout

@@ -86,7 +86,8 @@ def test_the_second_ctrl_c_leaves_at_once_and_the_shards_follow(here):
     words = (folder / "log").read_text()
     run_id = re.search(r"^run (\w+): 1 task on http://127", words, re.MULTILINE)[1]
     label = f"shard-executor/instance=shard-executor.standalone-{run_id}"
-    assert "leaving at once: pods that are still there stay; remove them with: kubectl delete pods -n default" in words
+    assert "leaving at once: pods that are still there stay; take the run up again with: shard-executor run" in words
+    assert f" --run-id {run_id}; or remove them with: kubectl delete pods -n default" in words
     assert f"-l {label}\n" in words
     until(lambda: not any(shard.is_running() and shard.status() != "zombie" for shard in shards), "the shards ended")
     assert cluster.stats()["pods"] == 1

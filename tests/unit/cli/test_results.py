@@ -9,13 +9,14 @@ import pytest
 from shard_executor.cli.errors import CommandError
 from shard_executor.cli.progress import failure_line
 from shard_executor.cli.results import ResultFile, record_of, timestamp
+from shard_executor.core.tries import Used
 from shard_executor.supervisor import Report
 
 
 def test_a_record_has_what_is_known_and_nothing_else():
     times = {"submitted": 1_000.0, "started": 1_001.25, "finished": 1_003.5}
     report = Report(
-        "a",
+        "r/a/2",
         "failed",
         True,
         failure_class="container-error",
@@ -29,7 +30,7 @@ def test_a_record_has_what_is_known_and_nothing_else():
         attempt=1,
         times=times,
     )
-    assert record_of("a", report) == {
+    assert record_of("a", report, Used(2, 1, 1)) == {
         "id": "a",
         "state": "failed",
         "class": "container-error",
@@ -40,6 +41,8 @@ def test_a_record_has_what_is_known_and_nothing_else():
         "namespace": "jobs",
         "uid": "u",
         "attempt": 1,
+        "tries": 3,
+        "disruptions": 1,
         "times": {
             "submitted": "1970-01-01T00:16:40.000Z",
             "started": "1970-01-01T00:16:41.250Z",
@@ -48,11 +51,12 @@ def test_a_record_has_what_is_known_and_nothing_else():
         "seconds": 2.25,
         "log_tail": "no luck\n",
     }
-    assert record_of("b", Report("b", "revoked", True)) == {
+    assert record_of("b", Report("r/b/0", "revoked", True), Used()) == {
         "id": "b",
         "state": "revoked",
         "namespace": "",
         "attempt": 0,
+        "tries": 1,
         "times": {},
     }
 

@@ -1,0 +1,265 @@
+"""A run's journal as the command line uses it: opened, compared with list and cluster, laid over the pods there.
+
+Everything here happens before the first pod of this process is created, and after the last one has ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shard_executor.cli.errors import CommandError, warn
+from shard_executor.cli.streams import say
+from shard_executor.core.tries import Used
+from shard_executor.runs.journal import Again, Journal, JournalError, RunHeader, TaskEntry
+from shard_executor.runs.resume import FoundPod, Plan, Start, plan, task_and_try
+
+if TYPE_CHECKING:
+    from shard_executor.cli.preflight import Cluster
+    from shard_executor.cli.tasklist import TaskList
+    from shard_executor.core.credentials import Credentials
+    from shard_executor.pods.task import TaskSpec
+
+GONE_LIMIT = 120.0  # seconds that pods of an interrupted run may take to go; four times the default grace
+
+
+@dataclass(slots=True)
+class Opened:
+    """What a run begins with: the tasks that have not ended, where each begins, and the records of those that have."""
+
+    tasks: list[TaskSpec]
+    starts: dict[str, Start] = field(default_factory=dict)
+    ended: list[dict[str, Any]] = field(default_factory=list)
+    resumed: bool = False
+
+
+class RunBook:
+    """The journal of one run. Constructing touches nothing.
+
+    Args:
+        path: of the journal; None keeps it in memory, so that the run cannot be taken up again.
+        run_id: of the run.
+        instance: label value of its pods.
+        keep_pods: never, failed or always.
+    """
+
+    def __init__(self, path: Path | None, run_id: str, instance: str, keep_pods: str) -> None:
+        self.journal = Journal(path, run_id=run_id)
+        self._path = path
+        self._run_id = run_id
+        self._instance = instance
+        self._keep_pods = keep_pods
+
+    def start(self) -> None:
+        """Opens the journal. Raises CommandError if it cannot be used or another process has it."""
+        try:
+            self.journal.start()
+        except JournalError as fault:
+            raise CommandError(f"{fault}; nothing was created") from fault
+
+    def end(self) -> None:
+        """Closes the journal. Safe to call again."""
+        self.journal.end()
+
+    @property
+    def results(self) -> str | None:
+        """Where the run has written its results before."""
+        return self.journal.header.results if self.journal.header is not None else None
+
+    # ---- before
+
+    def check(self, listed: TaskList, digests: Sequence[str], cluster: Cluster, namespace: str) -> None:
+        """Refuses a run that is not the one that the journal knows.
+
+        Raises:
+            CommandError: another cluster or namespace, or known tasks that have changed or are missing, by name.
+        """
+        header = self.journal.header
+        if header is None:
+            return
+        self._check_place(header, cluster, namespace)
+        entries = self.journal.entries()
+        problems = []
+        for task, place, digest in zip(listed.tasks, listed.places, digests, strict=True):
+            entry = entries.pop(task.id, None)
+            if entry is not None and entry.digest != digest:
+                problems.append(f"{place}: task {task.id!r} or its template is not what it was when the run began")
+        problems += [
+            f"task {entry.id!r} is missing: it has not ended yet" for entry in entries.values() if not entry.ended
+        ]
+        if problems:
+            raise CommandError(
+                f"run {self._run_id} was begun with another list: tasks may be added to it, not changed; put them back "
+                "as they were, or start another run without this --run-id; nothing was created:",
+                problems,
+            )
+
+    def _check_place(self, header: RunHeader, cluster: Cluster, namespace: str) -> None:
+        if header.namespace != namespace:
+            raise CommandError(
+                f"run {self._run_id} was begun in namespace {header.namespace!r}, not {namespace!r}: "
+                f"go on with --namespace {header.namespace}, or start another run without this --run-id"
+            )
+        if header.namespace_uid and cluster.namespace_uid:
+            same = header.namespace_uid == cluster.namespace_uid
+        else:
+            same = header.server == cluster.host
+        if not same:
+            raise CommandError(
+                f"run {self._run_id} was begun on another cluster ({header.server}; this is {cluster.host}"
+                f"{', but its namespace is not that one' if header.server == cluster.host else ''}): its pods are "
+                "there; go on with that one's --context or --kubeconfig, or start another run without this --run-id"
+            )
+
+    def open(
+        self,
+        listed: TaskList,
+        digests: Sequence[str],
+        header: RunHeader,
+        credentials: Callable[[], Credentials],
+        namespaces: Sequence[str],
+        *,
+        look: bool,
+        retry_failed: bool,
+    ) -> Opened:
+        """Writes the new tasks into the journal and says where each task begins.
+
+        Args:
+            listed: the whole list, checked.
+            digests: of its tasks.
+            header: of the run, as it is to stand in the journal.
+            credentials: of the cluster.
+            namespaces: where the run's pods may be.
+            look: pods of this run id may be there even if the journal is new.
+            retry_failed: tasks that have failed run again.
+
+        Raises:
+            CommandError: the pods cannot be listed or do not go, or there are pods that the journal cannot explain.
+        """
+        journal = self.journal
+        resumed = journal.header is not None
+        pods = self._find(credentials, namespaces) if resumed or look else []
+        if pods and not resumed:
+            raise self._unexplained(pods, namespaces)
+        try:
+            known = journal.entries()
+            new = [
+                (task.id, digest) for task, digest in zip(listed.tasks, digests, strict=True) if task.id not in known
+            ]
+            journal.begin(header, new)
+            if retry_failed:
+                ids = {task.id for task in listed.tasks}
+                journal.reopen(e.id for e in known.values() if e.id in ids and _failed(e))
+            entries = journal.entries()
+            found = plan(entries, pods, self._run_id)
+            self._make_room(credentials, found, entries)
+            journal.commit(again=[_restart(entries[task_id]) for task_id in found.restarted])
+            journal.carry_on(task_id for task_id in found.known if entries[task_id].interrupted)
+            entries = journal.entries()
+            ended = list(journal.results())
+        except JournalError as fault:
+            raise CommandError(f"{fault}; nothing was created") from fault
+        listed_ids = {task.id for task in listed.tasks}
+        opened = Opened([], resumed=resumed, ended=[record for record in ended if record["id"] in listed_ids])
+        for task in listed.tasks:
+            entry = entries[task.id]
+            if not entry.ended:
+                opened.tasks.append(task)
+                used = Used(entry.try_number, entry.failures, entry.disruptions)
+                if used != Used() or entry.due or task.id in found.known:
+                    start = Start(used, entry.due)
+                    opened.starts[task.id] = Start(used, entry.due, found.known.get(task.id, start.known))
+        return opened
+
+    def _find(self, credentials: Callable[[], Credentials], namespaces: Sequence[str]) -> list[FoundPod]:
+        from shard_executor.runs.cluster_pods import PodsError, find_pods
+
+        try:
+            return find_pods(credentials(), namespaces, self._instance)
+        except PodsError as fault:
+            raise CommandError(f"{fault}; nothing was created") from fault
+
+    def _unexplained(self, pods: Sequence[FoundPod], namespaces: Sequence[str]) -> CommandError:
+        where = f"the journal {self._path}" if self._path is not None else "a run without a journal"
+        several = len(pods) != 1
+        return CommandError(
+            f"there {'are' if several else 'is'} {len(pods)} pod{'s' if several else ''} of a run {self._run_id} in "
+            f"namespace {', '.join(namespaces)} that {where} knows nothing of, for example {pods[0].name}: go on where "
+            "that run's journal is (--journal), take another --run-id, or remove them first: "
+            f"kubectl delete pods -n {namespaces[0]} -l shard-executor/instance={self._instance}; nothing was created"
+        )
+
+    def _make_room(self, credentials: Callable[[], Credentials], found: Plan, entries: dict[str, TaskEntry]) -> None:
+        """Removes what earlier tries have left, and waits for those that must not run beside their successors."""
+        from shard_executor.runs.cluster_pods import PodsError, await_gone, remove_pods
+
+        if found.foreign:
+            names = ", ".join(pod.name for pod in found.foreign[:3])
+            warn(f"{len(found.foreign)} pods under this run's label are of no task of it and are left alone: {names}")
+        delete, keep = self._by_policy(found.remove, entries)
+        try:
+            remove_pods(credentials(), [*delete, *found.awaited], keep=keep)
+            if found.awaited:
+                say(f"waiting for {len(found.awaited)} pods of the interrupted run to go")
+            alive = await_gone(credentials(), found.awaited, GONE_LIMIT)
+        except PodsError as fault:
+            raise CommandError(f"{fault}; nothing was created") from fault
+        if alive:
+            names = ", ".join(f"{pod.namespace}/{pod.name}" for pod in alive[:5])
+            raise CommandError(
+                f"pods of the interrupted run are still there after {GONE_LIMIT:.0f} s, and their tasks must not run "
+                f"twice at a time: {names}; see why with kubectl describe, then try again; nothing was created"
+            )
+
+    def _by_policy(
+        self, pods: Iterable[FoundPod], entries: dict[str, TaskEntry]
+    ) -> tuple[list[FoundPod], list[FoundPod]]:
+        """Which of the pods that are not needed any more go, and which stay as `--keep-pods` says."""
+        delete: list[FoundPod] = []
+        keep: list[FoundPod] = []
+        for pod in pods:
+            task_id, number = task_and_try(pod.submission, self._run_id) or ("", 0)
+            entry = entries.get(task_id)
+            ended = entry is not None and entry.ended and entry.try_number == number
+            succeeded = entry is not None and (entry.result or {}).get("state") == "succeeded"
+            stays = self._keep_pods == "always" or (self._keep_pods == "failed" and not succeeded)
+            (keep if ended and pod.finished and stays else delete).append(pod)
+        return delete, keep
+
+    # ---- after
+
+    def close_run(self, credentials: Callable[[], Credentials], namespaces: Sequence[str]) -> list[tuple[str, str]]:
+        """Every task has ended: removes pods that are left of it, and marks the journal as finished.
+
+        Returns: pods that could not be removed, with the server's words.
+        Raises:
+            PodsError: the cluster did not answer.
+            JournalError: the mark could not be written.
+        """
+        from shard_executor.runs.cluster_pods import find_pods, remove_pods
+
+        entries = self.journal.entries()
+        pods = find_pods(credentials(), namespaces, self._instance)
+        found = plan(entries, pods, self._run_id)
+        delete, keep = self._by_policy(found.remove, entries)
+        left = remove_pods(credentials(), delete, keep=keep)
+        self.journal.finish(time.time())
+        return left
+
+
+def _failed(entry: TaskEntry) -> bool:
+    return entry.ended and (entry.result or {}).get("state") in ("failed", "lost")
+
+
+def _restart(entry: TaskEntry) -> Again:
+    """An interrupted task begins anew: that used up none of its retries."""
+    record = {
+        "id": entry.id,
+        "state": "revoked",
+        "message": "interrupted; its pod was deleted",
+        "tries": entry.try_number + 1,
+    }
+    return Again(entry.id, entry.try_number + 1, entry.failures, entry.disruptions, 0.0, record)

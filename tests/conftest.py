@@ -1,0 +1,20 @@
+"""Keeps every test out of the home of whoever runs it: journals and status sockets go into folders of its own."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def _state_base(tmp_path_factory: pytest.TempPathFactory):
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(monkeypatch: pytest.MonkeyPatch, _state_base):
+    """Folders that do not exist yet: whoever needs one makes it."""
+    monkeypatch.setenv("SHARD_EXECUTOR_STATE_DIR", str(_state_base / str(next(_NUMBERS))))
