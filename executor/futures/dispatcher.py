@@ -156,7 +156,7 @@ class Dispatcher:
         phase = "broken" if self._broken is not None else "shutting down" if self._closing else "running"
         return describe(
             self._supervisor.stats(),
-            namespaces=[config.namespace],
+            namespaces=config.watched,
             parallelism=config.parallelism,
             totals={"total": total, "done": max(0, total - len(self._open)), "failed": self._failed},
             phase=phase,
