@@ -18,8 +18,8 @@ from shard_executor.devcluster.process import DevClusterError
 
 _SLICE = 0.05  # seconds between two looks at what is due
 _BEGIN_LIMIT = 20.0  # seconds that the first step waits for a process of a pod
-_STALLED = 3.0  # seconds after which the next step comes although the job has not got that far
-_STRIKE_LIMIT = 3.0  # seconds for which a step that met nothing (no pod, no watch, no shard) is tried again
+_STALLED = 8.0  # seconds after which the next step comes although the job has not got that far
+PATIENCE = 3.0
 _END_LIMIT = 60.0  # seconds for the thread to end: it may be in a request
 _RETRIED = frozenset({KILL, "cut-watches", "evict", "preempt", "pressure"})
 
@@ -88,6 +88,7 @@ class Chaos:
         progress: the share of the tasks that has ended, 0 to 1.
         look: called every 50 ms or so and before a shard is killed, so that figures are read before they are lost.
         halted: True once the job is being stopped; nothing is disturbed any more then.
+        patience: seconds for which a step that met nothing (no pod, no watch, no shard) is tried again.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Chaos:
         progress: Callable[[], float],
         look: Callable[[], None] = lambda: None,
         halted: Callable[[], bool] = lambda: False,
+        patience: float = PATIENCE,
     ) -> None:
         self.seed = seed
         self.plan = plan(seed, steps)
@@ -110,6 +112,7 @@ class Chaos:
         self._progress = progress
         self._look = look
         self._halted = halted
+        self._patience = patience
         self._counts: Counter[str] = Counter()
         self._rules: dict[int, tuple[str, int]] = {}  # id of a rule -> its kind, and how many requests it strikes
         self._lost_nodes: list[tuple[float, str]] = []
@@ -183,7 +186,7 @@ class Chaos:
             self._ending.wait(min(_SLICE, deadline - now))
 
     def _perform(self, step: Step) -> None:
-        deadline = time.monotonic() + _STRIKE_LIMIT
+        deadline = time.monotonic() + self._patience
         while not self._strike(step):
             if step.kind not in _RETRIED or time.monotonic() >= deadline:
                 break

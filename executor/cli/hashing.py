@@ -18,8 +18,11 @@ from shard_executor.pods.task import TaskSpec
 AIMED_PODS = 1000  # enough to see the machinery work, few enough for a small machine
 _SKIPPED_FOLDERS = frozenset({b"__pycache__", b"site-packages", b"dist-packages"})
 # xargs reads the names from a file: any name works, and no list is too long. -z keeps sha256sum from escaping names.
-# The result appears under its name only when it is complete.
-_SCRIPT = 'xargs -0 sha256sum -z -- < "$1" > "$2.part" && mv "$2.part" "$2"'
+# The result appears under its name only when it is complete; until then the file is the pod's own (its host name is its
+# name), since two pods of a task may run at a time where the cluster has lost one. The last words name the pod.
+_SCRIPT = """part="$2.$HOSTNAME"
+xargs -0 sha256sum -z -- < "$1" > "$part" && mv "$part" "$2" && echo "$HOSTNAME" >> "$3"
+"""
 
 
 def standard_library() -> Path:
@@ -60,12 +63,20 @@ def regular_files(folder: Path, *, skip_packages: bool) -> list[bytes]:
 
 @dataclass(slots=True)
 class Group:
-    """The files of one pod, and where its list and its result lie."""
+    """The files of one pod, and where its list, its result and the log of its runs lie."""
 
     task_id: str
     files: Sequence[bytes]
     listing: Path
     result: Path
+    runs: Path
+
+    def completed_by(self) -> list[str]:
+        """The names of the pods that ran the command to its end, one for each time."""
+        try:
+            return self.runs.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
 
 
 def make_groups(files: Sequence[bytes], size: int | None, work: Path) -> list[Group]:
@@ -74,16 +85,16 @@ def make_groups(files: Sequence[bytes], size: int | None, work: Path) -> list[Gr
     Args:
         files: paths as bytes.
         size: files in a group; None chooses.
-        work: an existing folder; gets the subfolders `lists` and `results`.
+        work: an existing folder; gets the subfolders `lists`, `results` and `runs`.
     """
     size = size or max(1, math.ceil(len(files) / AIMED_PODS))
-    lists, results = work / "lists", work / "results"
-    lists.mkdir()
-    results.mkdir()
+    lists, results, runs = (work / name for name in ("lists", "results", "runs"))
+    for folder in (lists, results, runs):
+        folder.mkdir()
     groups = []
     for number, start in enumerate(range(0, len(files), size), 1):
         name = f"sha256-{number:05}"
-        group = Group(name, files[start : start + size], lists / name, results / name)
+        group = Group(name, files[start : start + size], lists / name, results / name, runs / name)
         group.listing.write_bytes(b"".join(path + b"\0" for path in group.files))
         groups.append(group)
     return groups
@@ -94,7 +105,7 @@ def task_of(group: Group) -> TaskSpec:
     return TaskSpec(
         group.task_id,
         image="coreutils",
-        command=["sh", "-c", _SCRIPT, "sh", str(group.listing), str(group.result)],
+        command=["sh", "-c", _SCRIPT, "sh", str(group.listing), str(group.result), str(group.runs)],
         labels={"app": "sha256"},
     )
 
