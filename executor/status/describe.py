@@ -59,10 +59,10 @@ def describe(
 def _shard(stats: ShardStats) -> dict[str, Any]:
     return {
         **{name: _rounded(getattr(stats, name)) for name in _SHARD},
-        "last_error": getattr(stats, "last_error", None) or None,
-        "parked": list(getattr(stats, "parked", ())),
+        "last_error": stats.last_error or None,
+        "parked": list(getattr(stats, "parked", ())),  # where the heartbeat hands it on
         "watch": _watch(stats.watch),
-        "latencies": dict(getattr(stats, "latencies", {})),
+        "latencies": stats.latencies,
     }
 
 
