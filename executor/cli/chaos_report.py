@@ -74,10 +74,11 @@ class Took:
 
 
 class Ends:
-    """The results as they come: how many each task has, and the last one."""
+    """The results as they come: how many each task has, the last one, and the tries that others followed."""
 
     def __init__(self, total: int) -> None:
         self.records: dict[str, dict[str, Any]] = {}
+        self.failed_tries: list[dict[str, Any]] = []
         self.counts: Counter[str] = Counter()
         self._total = total
 
@@ -105,6 +106,9 @@ class Audit:
     repeated: int = 0
     problems: list[str] = field(default_factory=list)
 
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
 
 def audit(groups: Sequence[Group], ends: Ends, disrupted: frozenset[str] | set[str]) -> Audit:
     """Compares results, the tasks' own logs of their runs, and what the cluster says that it disrupted.
@@ -117,6 +121,12 @@ def audit(groups: Sequence[Group], ends: Ends, disrupted: frozenset[str] | set[s
     found = Audit(len(groups))
     known = {group.task_id for group in groups}
     found.problems += [f"{task_id}: a result of no task" for task_id in ends.counts if task_id not in known]
+    found.problems += [
+        f"{record['id']}: a try ended as {record.get('class')} ({record.get('reason')}) in pod {record.get('pod')}, "
+        "which nothing had disrupted"
+        for record in ends.failed_tries
+        if record.get("pod") not in disrupted
+    ]
     for group in groups:
         results = ends.counts[group.task_id]
         record = ends.records.get(group.task_id, {})
@@ -166,7 +176,7 @@ def took_words(took: Took, tasks: int) -> str:
         f"{took.creates} creates for {tasks} tasks"
         + (f" (at least {took.creates_found_existing} found their pod there)" if took.creates_found_existing else ""),
         _count(took.resubmitted, "pod resubmitted", "pods resubmitted"),
-        _count(took.retried, "retry", "retries"),
+        _count(took.retried, "retried", "retried"),
         f"{took.commands_started} commands started, {took.commands_completed} completed",
     ]
     return ", ".join(part for part in parts if part)

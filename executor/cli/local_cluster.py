@@ -6,23 +6,28 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
 from shard_executor.cli.errors import CommandError
 from shard_executor.core.credentials import Credentials
 
+if TYPE_CHECKING:
+    from shard_executor.devcluster.process import DevClusterProcess
+
 REQUEST_LIMIT = 15.0  # seconds for the one list
 
 
 @contextmanager
-def local_cluster(folder: Path) -> Iterator[str]:
-    """A development cluster whose pods are processes; gives the path of its kubeconfig. Ends with the block.
+def local_cluster(folder: Path, *, nodes: int = 1) -> Iterator[DevClusterProcess]:
+    """A started development cluster whose pods are processes. Ends with the block.
 
     It runs in a session of its own, so that Ctrl-C reaches only the command, which then stops it in order.
 
     Args:
         folder: an existing folder for its kubeconfig and log.
+        nodes: how many it has.
 
     Raises:
         CommandError: it did not start; the message has the end of its log.
@@ -31,13 +36,13 @@ def local_cluster(folder: Path) -> Iterator[str]:
 
     home = folder / "cluster"
     home.mkdir()
-    cluster = DevClusterProcess(["--kubelet", "process"], folder=home)
+    cluster = DevClusterProcess(["--kubelet", "process", "--nodes", str(nodes)], folder=home)
     try:
         cluster.start()
     except (DevClusterError, OSError) as fault:
         raise CommandError(f"the development cluster did not start: {fault}") from fault
     try:
-        yield str(cluster.kubeconfig)
+        yield cluster
     finally:
         cluster.end()
 
