@@ -83,7 +83,7 @@ def template_body(template: PodTemplate, namespace: str) -> bytes:
         CommandError: the template is meant for another namespace.
     """
     from shard_executor.cli.errors import CommandError
-    from shard_executor.cli.session import INSTANCE_PREFIX
+    from shard_executor.cli.run_settings import INSTANCE_PREFIX
     from shard_executor.pods.body import PodBuilder
     from shard_executor.pods.names import pod_name
     from shard_executor.pods.task import TaskSpec
@@ -136,7 +136,7 @@ async def _look(api: Api, namespace: str, body: bytes | None, checks: list[Check
     from shard_executor.cli.doctor_server import check_account, check_namespace, check_permissions, check_server
     from shard_executor.cli.doctor_watch import check_lists, check_streaming
     from shard_executor.cli.permissions import granting_commands
-    from shard_executor.cli.session import RunSettings
+    from shard_executor.cli.run_settings import RunSettings
 
     server = await check_server(api)
     checks += server

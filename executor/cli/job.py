@@ -82,6 +82,7 @@ class Job:
         self._stopping = False
         self._shown = ("", 0.0)
         self.tally = tally
+        self.latest: Snapshot | None = None  # may be read by other threads
 
     def run(self) -> Tally:
         """Runs to the end, or until stopped; returns the counts. Blocking."""
@@ -297,12 +298,8 @@ class Job:
         if not over and phase == self._shown[0] and now - self._shown[1] < SHOW_EVERY:
             return
         self._shown = (phase, now)
-        self._view.update(self.snapshot(phase, over=over), force=over)
-
-    def snapshot(self, phase: str, *, over: bool = False) -> Snapshot:
-        """Where the run stands, from memory."""
         tally, states = self.tally, self._tries.states()
-        return Snapshot(
+        self.latest = Snapshot(
             phase=phase,
             total=tally.total,
             done=tally.done,
@@ -314,3 +311,4 @@ class Job:
             retrying=states[RETRYING],
             earlier=tally.earlier,
         )
+        self._view.update(self.latest, force=over)

@@ -84,7 +84,8 @@ def command(
     from shard_executor.cli.access import namespace_without_cluster, open_access
     from shard_executor.cli.errors import EXIT_OK, CommandError
     from shard_executor.cli.logs import set_up_logging
-    from shard_executor.cli.session import RunSettings, Session, check_run_id
+    from shard_executor.cli.run_settings import RunSettings, check_run_id
+    from shard_executor.cli.session import Session
     from shard_executor.cli.streams import print_out
     from shard_executor.cli.tasklist import namespaces_of, read_tasks
     from shard_executor.pods.template import TemplateError, load_template

@@ -171,7 +171,8 @@ def command(
     from shard_executor.cli.progress import make_view
     from shard_executor.cli.results import ResultFile, absolute
     from shard_executor.cli.resume_words import journal_path, resume_command
-    from shard_executor.cli.session import RunSettings, Session, check_run_id, delete_command, new_run_id
+    from shard_executor.cli.run_settings import RunSettings, check_run_id, delete_command, new_run_id
+    from shard_executor.cli.session import Session
     from shard_executor.cli.stop import StopRequest
     from shard_executor.cli.streams import print_out, say
     from shard_executor.cli.summary import exit_code_of, print_json, summary_object, summary_text

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shard_executor.cli.errors import CommandError
+from shard_executor.cli.run_settings import INSTANCE_PREFIX, Outcome, RunSettings, new_run_id
 from shard_executor.cli.tasklist import TaskList
-from shard_executor.core.tries import TryLimits
 
 if TYPE_CHECKING:
+    from shard_executor.cli.job import Job
     from shard_executor.cli.preflight import Cluster
     from shard_executor.cli.progress import View
     from shard_executor.cli.results import ResultFile
@@ -24,79 +21,13 @@ if TYPE_CHECKING:
     from shard_executor.cli.tally import Tally
     from shard_executor.core.credentials import Credentials
     from shard_executor.pods.body import PodBuilder
-    from shard_executor.pods.template import PodTemplate
     from shard_executor.supervisor import Supervisor
     from shard_executor.supervisor.credentials import CredentialSource
 
-INSTANCE_PREFIX = "shard-executor.standalone-"
-MAX_RUN_ID = 63 - len(INSTANCE_PREFIX)  # the instance label's value has at most 63 characters
-_RUN_ID = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{MAX_RUN_ID - 2}}}[A-Za-z0-9])?")
 BEAT_EVERY = 1.0  # seconds between two heartbeats of a shard: what the display shows of it is that old
 END_LIMIT = 15.0  # seconds that shard processes have to leave
 
 Beside = Callable[["Supervisor"], AbstractContextManager[object]]
-
-
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """How to run a list; see `shard-executor run --help`. None means the default, resolved later.
-
-    `fresh` says that nobody can have used the run id before. `journal` is the path of the run's journal; None keeps it
-    in memory, so that the run cannot be taken up again.
-    """
-
-    shards: int | None = None
-    parallelism: int = 100
-    namespace: str | None = None
-    kubeconfig: str | None = None
-    context: str | None = None
-    template: PodTemplate | None = None
-    run_id: str | None = None
-    fresh: bool = True
-    keep_pods: str = "never"
-    log_tail_lines: int = 20
-    stop_limit: float = 45.0
-    tries: TryLimits = TryLimits()  # noqa: RUF009  # frozen
-    leave: bool = False
-    retry_failed: bool = False
-    journal: Path | None = None
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of a run. `journal` is where it can be taken up again from, if anywhere."""
-
-    run_id: str
-    namespace: str
-    instance: str
-    cluster: Cluster
-    shards: int
-    parallelism: int
-    tally: Tally
-    started: float
-    stopped_by: str | None = None
-    journal: Path | None = None
-    resumed: bool = False
-
-
-def new_run_id() -> str:
-    """A short random id: 40 bits, so that two runs in one namespace do not meet."""
-    return secrets.token_hex(5)
-
-
-def delete_command(namespace: str, instance: str) -> str:
-    """The command with which a user removes the pods of a run."""
-    return f"kubectl delete pods -n {namespace} -l shard-executor/instance={instance}"
-
-
-def check_run_id(run_id: str) -> str:
-    """The run id if it can stand in a label, else CommandError."""
-    if not _RUN_ID.fullmatch(run_id):
-        raise CommandError(
-            f"--run-id {run_id!r}: must have 1 to {MAX_RUN_ID} letters, digits, '-', '_' or '.', "
-            "and begin and end with a letter or digit"
-        )
-    return run_id
 
 
 class Session:
@@ -160,11 +91,12 @@ class Session:
         Raises:
             CommandError: a template is meant for another namespace.
         """
+        from shard_executor.cli.tasklist import namespaces_of
         from shard_executor.pods.body import PodBuilder
         from shard_executor.pods.template import TemplateError
 
         try:
-            return PodBuilder(
+            builder = PodBuilder(
                 namespace=self.namespace,
                 instance=self.instance,
                 owner=self.run_id,
@@ -174,6 +106,8 @@ class Session:
             )
         except TemplateError as fault:
             raise CommandError(str(fault)) from fault
+        namespaces_of(listed, builder)
+        return builder
 
     def open_journal(self) -> RunBook:
         """Opens the run's journal, and holds it until `close`.
@@ -252,6 +186,7 @@ class Session:
         from shard_executor.cli.job import Job
         from shard_executor.cli.tally import Tally
         from shard_executor.runs.tries import Tries
+        from shard_executor.status.server import StatusServer
         from shard_executor.supervisor import Supervisor, SupervisorConfig
         from shard_executor.supervisor.config import default_shards
 
@@ -316,7 +251,8 @@ class Session:
                 )
                 view.start()
                 try:
-                    with beside(supervisor) if beside is not None else nullcontext():
+                    status = StatusServer(lambda: self._describe(supervisor, job), kind="run", name=self.run_id)
+                    with status, beside(supervisor) if beside is not None else nullcontext():
                         job.run()
                 finally:
                     view.end()
@@ -335,6 +271,23 @@ class Session:
             stop.signal.name if stop.signal else None,
             settings.journal,
             opened.resumed,
+        )
+
+    def _describe(self, supervisor: Supervisor, job: Job) -> dict[str, Any]:
+        """What `shard-executor status` is told. Called by another thread: it reads the last snapshot."""
+        from shard_executor.status.describe import describe
+
+        totals, seen = {}, job.latest
+        if seen is not None:
+            totals = {"total": seen.total, "done": seen.done, "failed": seen.failed}
+            totals |= {"running": seen.running, "pending": seen.pending, "retrying": seen.retrying}
+        return describe(
+            supervisor.stats(),
+            namespaces=self.namespaces,
+            parallelism=self.settings.parallelism,
+            totals=totals,
+            phase=seen.phase if seen is not None else "starting",
+            failure=supervisor.failure,
         )
 
     def _close_run(self, tally: Tally) -> None:

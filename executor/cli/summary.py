@@ -9,7 +9,7 @@ import orjson
 from shard_executor.cli.errors import EXIT_ENGINE, EXIT_OK, EXIT_TASKS_FAILED
 from shard_executor.cli.progress import failure_line
 from shard_executor.cli.results import LEFT, NOT_STARTED, timestamp
-from shard_executor.cli.session import Outcome, delete_command
+from shard_executor.cli.run_settings import Outcome, delete_command
 from shard_executor.cli.stop import StopRequest
 from shard_executor.cli.streams import print_out, shown
 

@@ -97,7 +97,7 @@ class Settings:
 def name_run(run_id: str | None) -> tuple[str, str]:
     """The run's id and the value of its instance label; raises ConfigError for an id that cannot stand in a label."""
     from shard_executor.cli.errors import CommandError
-    from shard_executor.cli.session import INSTANCE_PREFIX, check_run_id, new_run_id
+    from shard_executor.cli.run_settings import INSTANCE_PREFIX, check_run_id, new_run_id
 
     try:
         name = new_run_id() if run_id is None else check_run_id(run_id)
