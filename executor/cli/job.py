@@ -14,7 +14,7 @@ from shard_executor.cli.tally import Tally
 from shard_executor.core.tries import Then
 from shard_executor.pods.body import PodBuilder
 from shard_executor.pods.task import TaskSpec
-from shard_executor.runs.journal import Again, Journal, Launched
+from shard_executor.runs.journal import Again, Journal, JournalError, Launched
 from shard_executor.runs.resume import Known, Start
 from shard_executor.runs.tries import RETRYING, WAITING, News, Tries
 
@@ -91,7 +91,9 @@ class Job:
         if self._tries or self._waiting:
             self._tries.halt()
             self._stopping = True
-            if self._leave and self.tally.engine_error is None:
+            # Without its journal a run cannot say who deleted its pods; with them it can be taken up again.
+            unwritten = isinstance(self.tally.write_error, JournalError) and self._journal.durable
+            if (self._leave or unwritten) and self.tally.engine_error is None:
                 self._leave_them()
             else:
                 self._revoke_them()

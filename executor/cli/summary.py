@@ -115,16 +115,20 @@ def summary_text(outcome: Outcome, results: str | None, resume_with: str | None 
         f"{tally.seconds:.1f} s, {tally.rate:.1f} pods/s, {outcome.shards} shard{'s' if outcome.shards != 1 else ''} "
         f"(run {outcome.run_id}, namespace {outcome.namespace})"
     ]
-    if tally.retried or tally.resubmitted:
-        parts = [
-            f"{count} {words}"
-            for count, words in (
-                (tally.retried, "tries failed and were retried"),
-                (tally.resubmitted, "were resubmitted, since the cluster took their pods"),
-            )
-            if count
-        ]
-        lines.append("  " + ", ".join(parts))
+    again = []
+    if tally.retried:
+        again.append(
+            "1 try failed and was repeated" if tally.retried == 1 else f"{tally.retried} tries failed and were repeated"
+        )
+    if tally.resubmitted:
+        pods = (
+            "1 pod that the cluster took away was"
+            if tally.resubmitted == 1
+            else f"{tally.resubmitted} pods that the cluster took away were"
+        )
+        again.append(f"{pods} replaced")
+    if again:
+        lines.append("  " + "; ".join(again))
     for name, count in tally.classes.most_common():
         example = tally.examples[name]
         lines += [f"  {count} x {name}{', for example' if count > 1 else ''}:", f"    {failure_line(example)}"]

@@ -39,7 +39,8 @@ class Tally:
 
     @property
     def done(self) -> int:
-        return self.states.total()
+        """Tasks that have ended, those that were revoked among them."""
+        return self.states["succeeded"] + self.failed + self.states["revoked"]
 
     @property
     def failed(self) -> int:
