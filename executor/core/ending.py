@@ -162,7 +162,8 @@ class Ending(ShardBase):
         self.counts[S.DONE] -= 1
         del self.tasks[task.ticket]
         self._by_name.pop((task.namespace, task.name), None)
-        self._outlived.difference_update(self._earlier_names(task))
+        if task.attempt:
+            self._outlived.difference_update(self._earlier_names(task))
         self._drop_body(task)
         self._out.append(act.Closed(task.ticket, pod_left))
 

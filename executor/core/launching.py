@@ -46,7 +46,7 @@ class Launching(Ending):
         queues = [
             queue
             for namespace, queue in self._ready.items()
-            if queue and not self._held(namespace, now) and self.gates.admits(namespace, now)
+            if queue and self.gates.admits(namespace, now) and not self._held(namespace, now)
         ]
         return min(queues, default=None)
 

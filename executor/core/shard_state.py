@@ -44,7 +44,7 @@ class ShardState(Watching):
         if waiting and now < self.window.held_until:
             at = min(at, self.window.held_until)
         elif waiting:
-            if any(self._held(namespace, now) for namespace in waiting):
+            if now < self.hold_until and any(self._held(namespace, now) for namespace in waiting):
                 at = min(at, self.hold_until)
             at = min(at, self.gates.opens_at(waiting, now))
         if at < self._woken_for:

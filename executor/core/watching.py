@@ -61,7 +61,7 @@ class Watching(Launching):
 
     def _claim(self, task: TaskHandler, now: float) -> None:
         """Gives a new ticket what was seen of its pods before it came."""
-        for name in self._earlier_names(task):
+        for name in self._earlier_names(task) if task.attempt else ():
             self._outlived.add(name)
             if (earlier := self._unclaimed.pop(name, None)) is not None:
                 self._on_ownerless(earlier, now)
