@@ -25,6 +25,7 @@ PLAIN_EVERY = 5.0  # seconds between two lines
 RATE_OVER = 10.0  # seconds that pods/s looks back
 MAX_FAILURE_LINES = 10
 MESSAGE_WIDTH = 300  # characters of a failed task's message in one line
+TAIL_WIDTH = 200  # characters of a line of its log
 NARROW = 76  # columns: a terminal with fewer gets a table of the main counts only
 
 
@@ -139,6 +140,8 @@ class PlainView:
         self._failures += 1
         if self._failures <= MAX_FAILURE_LINES:
             say(failure_line(record))
+            for line in tail_lines(record, 3):
+                say(f"  | {line}")
         elif self._failures == MAX_FAILURE_LINES + 1:
             say("further failures are counted in the summary")
 
@@ -237,14 +240,20 @@ class LiveView:
 def failure_line(record: dict[str, Any]) -> str:
     """One failed task in one line: `failed: task 'a': container-error, exit code 3: ... (pod a-1f3...)`."""
     parts = [record.get("class") or record["state"]]
+    if record.get("reason"):
+        parts.append(str(record["reason"]))
     if record.get("exit_code") is not None:
         parts.append(f"exit code {record['exit_code']}")
-    elif record.get("reason"):
-        parts.append(str(record["reason"]))
     line = f"{record['state']}: task {record['id']!r}: {', '.join(parts)}"
     message = shown(" ".join(str(record.get("message") or "").split()), MESSAGE_WIDTH)
     pod = record.get("pod")
     return line + (f": {message}" if message else "") + (f" (pod {pod})" if pod else "")
+
+
+def tail_lines(record: dict[str, Any], count: int) -> list[str]:
+    """The last `count` lines of a failed task's log as a terminal may show them."""
+    lines = str(record.get("log_tail") or "").rstrip().splitlines()[-count:]
+    return [shown(line, TAIL_WIDTH) for line in lines]
 
 
 def again_line(record: dict[str, Any], following: NextTry) -> str:

@@ -7,14 +7,13 @@ from typing import Any
 import orjson
 
 from shard_executor.cli.errors import EXIT_ENGINE, EXIT_OK, EXIT_TASKS_FAILED
-from shard_executor.cli.progress import failure_line
+from shard_executor.cli.progress import failure_line, tail_lines
 from shard_executor.cli.results import LEFT, NOT_STARTED, timestamp
 from shard_executor.cli.run_settings import Outcome, delete_command
 from shard_executor.cli.stop import StopRequest
-from shard_executor.cli.streams import print_out, shown
+from shard_executor.cli.streams import print_out
 
 TAIL_LINES = 5  # of a failed task's log in the summary; its result line has all that were fetched
-TAIL_WIDTH = 200  # characters of each
 
 
 def exit_code_of(outcome: Outcome, stop: StopRequest) -> int:
@@ -132,8 +131,7 @@ def summary_text(outcome: Outcome, results: str | None, resume_with: str | None 
     for name, count in tally.classes.most_common():
         example = tally.examples[name]
         lines += [f"  {count} x {name}{', for example' if count > 1 else ''}:", f"    {failure_line(example)}"]
-        tail = str(example.get("log_tail") or "").rstrip().splitlines()[-TAIL_LINES:]
-        lines += [f"      | {shown(line, TAIL_WIDTH)}" for line in tail]
+        lines += [f"      | {line}" for line in tail_lines(example, TAIL_LINES)]
     if results is not None and results != "-":
         lines.append(f"results: {results}")
     error = _error(outcome)

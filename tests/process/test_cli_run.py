@@ -82,7 +82,7 @@ def test_failures_are_explained_and_do_not_stop_the_others(here):
     assert records["malformed"]["reason"] == "InvalidImageName"
     assert "6 tasks: 1 succeeded, 5 failed" in result.stdout
     assert "2 x create-refused" in result.stdout
-    assert "failed: task 'bad': container-error, exit code 3" in result.stderr
+    assert "failed: task 'bad': container-error, Error, exit code 3" in result.stderr
 
 
 def test_a_shard_goes_on_reporting_after_its_first_failure(here):
