@@ -190,7 +190,8 @@ def audit_words(found: Audit) -> list[str]:
             tasks = "task's command was" if found.repeated == 1 else "tasks' commands were"
             again = f"; {found.repeated} {tasks} completed more than once, by pods that the cluster took away"
         return [f"exactly once: {found.tasks} tasks, one result each, all succeeded{again}"]
-    lines = [f"NOT exactly once: {len(found.problems)} problems"]
+    several = "s" if len(found.problems) > 1 else ""
+    lines = [f"exactly once NOT shown: {len(found.problems)} problem{several}"]
     lines += [f"  {problem}" for problem in found.problems[:MAX_PROBLEMS]]
     if len(found.problems) > MAX_PROBLEMS:
         lines.append(f"  ... and {len(found.problems) - MAX_PROBLEMS} more")

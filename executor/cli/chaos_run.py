@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from shard_executor.core.tries import NextTry
     from shard_executor.devcluster.process import DevClusterProcess
     from shard_executor.supervisor import Supervisor
+
+_log = logging.getLogger(__name__)
+_SHOWN_LOG = 3000  # characters
 
 NODES = 3  # one can be drained and one lost, and there is still somewhere to go
 # A pod that is evicted while nobody watches vanishes without a word: that counts as a failure. The audit makes sure
@@ -92,6 +96,8 @@ class ChaosRun:
         took.commands_started = stats["kubelet"]["started"]
         self._audit = audit(self._groups, self.ends, self._chaos.disrupted)
         took.commands_completed = self._audit.completed
+        if self._audit.problems and (said := self._cluster.log.read_text(errors="replace")):
+            _log.warning("the development cluster said, last:\n%s", said[-_SHOWN_LOG:])
         return not self._audit.problems
 
     def report(self) -> dict[str, Any]:

@@ -33,7 +33,9 @@ MAX_SEED = 1_000_000  # of those that are drawn: short enough to be typed again
 @click.command("demo", epilog=EPILOG)
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
-    "--group", type=click.IntRange(min=1), help="Files in a pod.  [default: so that there are about 1000 pods]"
+    "--group",
+    type=click.IntRange(min=1),
+    help="Files in a pod.  [default: so that there are about 1000 pods, 2500 with --chaos]",
 )
 @click.option("--parallelism", type=click.IntRange(min=1), default=40, show_default=True, help="Pods alive at a time.")
 @click.option("--shards", type=click.IntRange(1, 256), default=2, show_default=True, help="Shard processes.")
@@ -83,7 +85,14 @@ def command(
     runs the job on it with `run`'s machinery, computes every hash once more directly and compares.
     """
     from shard_executor.cli.errors import CommandError
-    from shard_executor.cli.hashing import compare, make_groups, regular_files, standard_library
+    from shard_executor.cli.hashing import (
+        AIMED_PODS,
+        AIMED_UNDER_CHAOS,
+        compare,
+        make_groups,
+        regular_files,
+        standard_library,
+    )
     from shard_executor.cli.logs import set_up_logging
     from shard_executor.cli.streams import print_out
     from shard_executor.cli.summary import print_json
@@ -99,7 +108,7 @@ def command(
     if not files:
         raise CommandError(f"folder {root}: has no files to hash")
     with tempfile.TemporaryDirectory(prefix="shard-executor-demo-") as name:
-        groups = make_groups(files, group, Path(name))
+        groups = make_groups(files, group, Path(name), aim=AIMED_UNDER_CHAOS if chaos else AIMED_PODS)
         click.echo(f"{len(files)} files of {root} in {len(groups)} pods of up to {len(groups[0].files)}", err=True)
         if chaos and seed is None:
             seed = secrets.randbelow(MAX_SEED)

@@ -16,6 +16,7 @@ from shard_executor.cli.errors import CommandError
 from shard_executor.pods.task import TaskSpec
 
 AIMED_PODS = 1000  # enough to see the machinery work, few enough for a small machine
+AIMED_UNDER_CHAOS = 2500  # so that the job lasts long enough to be disturbed in every way
 _SKIPPED_FOLDERS = frozenset({b"__pycache__", b"site-packages", b"dist-packages"})
 # xargs reads the names from a file: any name works, and no list is too long. -z keeps sha256sum from escaping names.
 # The result appears under its name only when it is complete; until then the file is the pod's own (its host name is its
@@ -79,15 +80,16 @@ class Group:
             return []
 
 
-def make_groups(files: Sequence[bytes], size: int | None, work: Path) -> list[Group]:
-    """Cuts files into groups of `size` (by default so that there are about AIMED_PODS) and writes their lists.
+def make_groups(files: Sequence[bytes], size: int | None, work: Path, *, aim: int = AIMED_PODS) -> list[Group]:
+    """Cuts files into groups of `size` (by default so that there are at most `aim`) and writes their lists.
 
     Args:
         files: paths as bytes.
         size: files in a group; None chooses.
         work: an existing folder; gets the subfolders `lists`, `results` and `runs`.
+        aim: how many groups there are at most where `size` is None.
     """
-    size = size or max(1, math.ceil(len(files) / AIMED_PODS))
+    size = size or max(1, math.ceil(len(files) / aim))
     lists, results, runs = (work / name for name in ("lists", "results", "runs"))
     for folder in (lists, results, runs):
         folder.mkdir()

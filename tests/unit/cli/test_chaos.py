@@ -340,7 +340,15 @@ def test_a_second_run_is_legitimate_after_a_disruption_only(groups):
 def test_anything_else_is_a_problem(groups, records, problem):
     found = audit(groups, ends_of(*records), set())
     assert problem in found.problems
-    assert audit_words(found)[0] == f"NOT exactly once: {len(found.problems)} problems"
+    assert audit_words(found)[0].startswith(f"exactly once NOT shown: {len(found.problems)} problem")
+
+
+def test_a_try_that_failed_without_a_disruption_is_a_problem(groups):
+    ends = ends_of(*GOOD)
+    ends.failed_tries.append({"id": "a", "class": "container-error", "reason": "Error", "pod": "a-0"})
+    assert audit(groups, ends, {"a-0"}).problems == []
+    (problem,) = audit(groups, ends, set()).problems
+    assert problem == "a: a try ended as container-error (Error) in pod a-0, which nothing had disrupted"
 
 
 def test_a_pod_that_runs_twice_is_a_problem_whatever_happened_to_it(groups):
