@@ -102,12 +102,12 @@ def test_a_shard_goes_on_reporting_after_its_first_failure(here):
     assert "starting it again" not in result.stderr
 
 
-def test_without_a_results_file_the_summary_shows_failures(here):
+def test_the_summary_shows_a_failure_of_each_class(here):
     write_tasks(here / "t.jsonl", {"id": "bad", "command": ["sh", "-c", "echo no luck; exit 4"]})
     result = run(here, "t.jsonl", "--progress", "none")
     assert result.returncode == 1
     assert result.stderr == ""
-    assert "failed: task 'bad': container-error, exit code 4" in result.stdout
+    assert "failed: task 'bad': container-error, Error, exit code 4" in result.stdout
     assert "    | no luck" in result.stdout
 
 
