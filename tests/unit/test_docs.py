@@ -19,6 +19,7 @@ import pytest
 import shard_executor.cli
 from shard_executor import TaskSpec
 from shard_executor.core.failures import FailureClass
+from shard_executor.core.tries import THEN
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -188,6 +189,12 @@ def test_every_command_has_a_column_of_exit_codes() -> None:
 def test_every_failure_class_is_explained() -> None:
     table = first_cells(section(page("failures.md"), "## Failure classes"))
     assert {f"`{value}`" for value in FailureClass} <= set(table)
+
+
+def test_what_follows_each_failure_class_is_said() -> None:
+    rows = [line.split("|") for line in section(page("failures.md"), "## Failure classes").splitlines()]
+    said = {row[1].strip(" `"): row[3].strip().split(";")[0] for row in rows if len(row) > 4 and "`" in row[1]}
+    assert {name: said.get(name) for name in THEN} == {name: then.value for name, then in THEN.items()}
 
 
 def keys_of(module: str, *functions: str) -> set[str]:
