@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -12,9 +13,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 
-from shard_executor.cli.chaos_plan import KILL, PROMISED, Step, plan
+from shard_executor.cli.chaos_plan import KILL, Step, plan
 from shard_executor.cli.errors import EXIT_ENGINE, CommandError
 from shard_executor.devcluster.process import DevClusterError
+
+log = logging.getLogger(__name__)
 
 _SLICE = 0.05  # seconds between two looks at what is due
 _BEGIN_LIMIT = 20.0  # seconds that the first step waits for a process of a pod
@@ -55,12 +58,7 @@ COUNTS = (
     "compactions",
     "watches_garbled",
 )
-_PROOF = {
-    KILL: "shards_killed",
-    "cut-watches": "watches_cut",
-    "lost-response": "create_answers_lost",
-    "evict": "pods_evicted",
-}
+_PROMISED = ("shards_killed", "watches_cut", "create_answers_lost", "pods_evicted")
 
 
 class ChaosError(CommandError):
@@ -75,6 +73,12 @@ class Cluster(Protocol):
     def fault(self, kind: str, **arguments: Any) -> dict[str, Any]: ...
     def clear_faults(self) -> dict[str, Any]: ...
     def stats(self) -> dict[str, Any]: ...
+
+
+def _tell(work: Future[None]) -> None:
+    """Says at once that the chaos broke down; the error itself comes with `end`, when the job is over."""
+    if (fault := work.exception()) is not None:
+        log.error("the chaos broke down: %s", fault)
 
 
 class Chaos:
@@ -116,6 +120,7 @@ class Chaos:
         self._counts: Counter[str] = Counter()
         self._rules: dict[int, tuple[str, int]] = {}  # id of a rule -> its kind, and how many requests it strikes
         self._lost_nodes: list[tuple[float, str]] = []
+        self._begun = False  # a process of a pod has been started
         self._ending = threading.Event()
         self._pool = ThreadPoolExecutor(1, "shard-executor-chaos")
         self._work: Future[None] | None = None
@@ -123,6 +128,7 @@ class Chaos:
     def start(self) -> None:
         """Starts the thread."""
         self._work = self._pool.submit(self._run)
+        self._work.add_done_callback(_tell)
 
     def end(self) -> None:
         """Stops disturbing, waits for the thread, counts what the rules struck, and undoes everything.
@@ -151,21 +157,26 @@ class Chaos:
             "seed": self.seed,
             "steps": {"planned": len(self.plan), "performed": self.performed.total()},
             **{name: self._counts[name] for name in COUNTS},
-            "did_not_happen": [kind for kind in PROMISED if not self._counts[_PROOF[kind]]],
+            "did_not_happen": [name for name in _PROMISED if not self._counts[name]],
         }
 
     # ---- the thread
 
     def _run(self) -> None:
-        self._wait(_BEGIN_LIMIT, lambda: self._cluster.stats()["kubelet"]["started"] > 0)
         for step in self.plan:
-            self._wait(step.pause)
+            if step.kind not in _RULES:  # rules may be there before what they strike
+                self._wait(_BEGIN_LIMIT, self._has_begun)
+            self._wait(step.pause if step.at else 0.0)
             self._wait(_STALLED, partial(self._has_come_to, step.at))
             if self._over():
                 break
             self._perform(step)
         self._wait(float("inf"))
         self._calm()  # at once, so that a job that was told to stop is not held up
+
+    def _has_begun(self) -> bool:
+        self._begun = self._begun or self._cluster.stats()["kubelet"]["started"] > 0
+        return self._begun
 
     def _has_come_to(self, share: float) -> bool:
         return self._progress() >= share

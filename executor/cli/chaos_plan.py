@@ -87,12 +87,8 @@ def _break_watch(rng: random.Random) -> dict[str, Any]:
 
 
 # These happen in every run that lasts long enough to be disturbed at all.
-_PROMISED = (
-    _Kind(KILL, _kill),
-    _Kind("cut-watches", _cut),
-    _Kind("lost-response", _lose_creates),
-    _Kind("evict", _pods),
-)
+_LOSE_CREATES = _Kind("lost-response", _lose_creates)
+_PROMISED = (_LOSE_CREATES, _Kind(KILL, _kill), _Kind("cut-watches", _cut), _Kind("evict", _pods))
 _FURTHER = (
     _Kind("preempt", _pods),
     _Kind("pressure", _pods),
@@ -116,17 +112,18 @@ def steps_for(tasks: int) -> int:
 def plan(seed: int, steps: int) -> list[Step]:
     """The disturbances of a run: a pure function of its arguments.
 
-    The promised kinds come at the beginning, in an order of their own for every seed; then each further kind once,
-    then any.
+    The promised kinds come at the beginning: lost creates first, as all pods of a small job are created at once, the
+    others in any order. Then comes each further kind once, then any.
 
     Args:
         seed: any integer.
         steps: how many; the promised kinds are always among them.
     """
     rng = random.Random(seed)
-    opening, further = list(_PROMISED), list(_FURTHER)
-    rng.shuffle(opening)
+    others, further = [kind for kind in _PROMISED if kind is not _LOSE_CREATES], list(_FURTHER)
+    rng.shuffle(others)
     rng.shuffle(further)
+    opening = [_LOSE_CREATES, *others]
     chosen = Counter(EVERY_KIND)
     while len(opening) + len(further) < steps:
         kind = rng.choice(_PROMISED + _FURTHER)

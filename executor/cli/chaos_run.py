@@ -114,8 +114,8 @@ class ChaosRun:
         assert self._chaos is not None
         report = self._chaos.report()
         lines = [f"chaos (seed {self._seed}): {done_words(report)}"]
-        if report["did_not_happen"]:
-            lines.append(f"  did not happen before the job was over: {', '.join(report['did_not_happen'])}")
+        if missing := [name.replace("_", " ") for name in report["did_not_happen"]]:
+            lines.append(f"  did not happen before the job was over: {', '.join(missing)}")
         return [*lines, f"it took: {took_words(self._took, len(self._groups))}", *audit_words(self._audit)]
 
 
