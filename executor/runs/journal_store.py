@@ -86,7 +86,7 @@ class Store:
         if os.path.isdir(folder):
             # SQLite keeps its log there, and would say no more than that the database is read-only.
             if not os.access(folder, os.W_OK | os.X_OK):
-                raise unwritable(file, f"no permission to write in the folder {folder}")
+                raise unwritable(file, f"the folder {folder} cannot be written to")
             return
         if not self._make_folder:
             raise unwritable(

@@ -280,9 +280,9 @@ FOLDER, FILE, LOCK = ".", "r1.sqlite", "r1.sqlite.lock"
 @pytest.mark.parametrize(
     ("exists", "name", "mode", "words"),
     [
-        (False, FOLDER, 0o555, "no permission to write in the folder"),
-        (False, FOLDER, 0o000, "no permission to write in the folder"),
-        (True, FOLDER, 0o555, "no permission to write in the folder"),
+        (False, FOLDER, 0o555, "cannot be written to"),
+        (False, FOLDER, 0o000, "cannot be written to"),
+        (True, FOLDER, 0o555, "cannot be written to"),
         (True, FILE, 0o444, "r1.sqlite: cannot be opened for writing: Permission denied"),
         (True, FILE, 0o000, "r1.sqlite: cannot be opened for writing: Permission denied"),
         (True, LOCK, 0o444, "r1.sqlite.lock cannot be opened for writing: Permission denied"),

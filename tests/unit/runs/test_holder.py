@@ -62,7 +62,8 @@ def test_a_second_one_is_refused_and_told_who_has_it(path):
         assert (caught.value.host, caught.value.pid, caught.value.since) == (socket.gethostname(), os.getpid(), NOW)
         for words in (str(path), f"process {os.getpid()}", "2023-11-14 22:13:20 UTC", "wait until it ends"):
             assert words in str(caught.value)
-    at(path, NOW).start()
+    with at(path, NOW) as journal:
+        assert journal.header == HEADER
 
 
 def test_two_names_of_one_file_are_one_journal(path, tmp_path):
