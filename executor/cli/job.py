@@ -15,7 +15,8 @@ from shard_executor.core.tries import Then
 from shard_executor.pods.body import PodBuilder
 from shard_executor.pods.task import TaskSpec
 from shard_executor.runs.journal import Again, Journal, JournalError, Launched
-from shard_executor.runs.resume import Known, Start
+from shard_executor.runs.resume import Start
+from shard_executor.runs.submissions import submission_of
 from shard_executor.runs.tries import RETRYING, WAITING, News, Tries
 
 if TYPE_CHECKING:
@@ -126,25 +127,9 @@ class Job:
             self.tally.submitted += 1
 
     def _maker(self, task: TaskSpec, start: Start) -> Callable[[int], Submission]:
-        from shard_executor.supervisor import Submission
-
-        bin_number = self._builder.bin(task.id)
-
         def make(number: int) -> Submission:
-            known = start.known if number == start.used.try_number else Known()
-            submission_id = self._builder.submission_id(task.id, number)
-            return Submission(
-                ticket=submission_id,
-                bin=bin_number,
-                namespace=self._builder.namespace_of(task),
-                name_stem=task.id,
-                submission_id=submission_id,
-                body=self._builder.body(task, bin_number, number),
-                priority=task.priority,
-                attempt=known.attempt,
-                uid=known.uid,
-                began=known.began,
-            )
+            known = start.known if number == start.used.try_number else None
+            return submission_of(self._builder, task, number, known)
 
         return make
 
