@@ -60,7 +60,7 @@ def _shard(stats: ShardStats) -> dict[str, Any]:
     return {
         **{name: _rounded(getattr(stats, name)) for name in _SHARD},
         "last_error": stats.last_error or None,
-        "parked": list(getattr(stats, "parked", ())),  # where the heartbeat hands it on
+        "parked": stats.parked,
         "watch": _watch(stats.watch),
         "latencies": stats.latencies,
     }

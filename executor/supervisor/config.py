@@ -166,6 +166,7 @@ class ShardStats:
       node's clock, so that values are up to a second too large, and 0 where that clock is ahead.
 
     `last_error` says how the last process ended that had to be replaced, and its last words; "" if there was none.
+    `parked` are the namespaces whose quota is waited for.
     """
 
     shard: int
@@ -185,5 +186,6 @@ class ShardStats:
     calls: dict[str, int] = field(default_factory=dict)
     table: dict[str, int] = field(default_factory=dict)
     outcomes: dict[str, int] = field(default_factory=dict)
+    parked: list[str] = field(default_factory=list)
     latencies: dict[str, dict[str, float]] = field(default_factory=dict)
     last_error: str = ""

@@ -351,6 +351,7 @@ class Pump:
                     "calls",
                     "table",
                     "outcomes",
+                    "parked",
                     "latencies",
                 )
                 if name in figures
