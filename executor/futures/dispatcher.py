@@ -1,8 +1,10 @@
-"""One thread between futures and the supervisor: hands tasks over, takes reports, settles futures, acknowledges.
+"""One thread between futures and the engine: hands tasks over, takes news of their tries, settles futures.
 
-A future is settled before its ticket is acknowledged, so no pod is deleted before its result is in the caller's hands.
-Futures are never touched while the lock is held, except to move them from pending to running or to tell waiters of a
-cancellation: neither runs code of the caller.
+A future is settled before its last try is, so no pod is deleted before its result is in the caller's hands.
+
+Only that thread uses the tries, the supervisor and the open tasks. Callers, signal handlers among them, leave what they
+want in queues: they are never held up by the engine, and wherever a signal interrupts one nothing is half done. The
+lock keeps the queue of new tasks and the end apart; no future is touched and no code of the caller runs under it.
 """
 
 from __future__ import annotations
@@ -15,15 +17,17 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from shard_executor.core.tries import TryLimits, Used
 from shard_executor.futures.future import OpenTask, TaskFuture
 from shard_executor.futures.outcome import BrokenPodExecutor, TaskFailed, TaskResult, TaskRevoked
 from shard_executor.pods.task import TaskError, TaskSpec
+from shard_executor.runs.tries import News, Tries
 from shard_executor.status.describe import describe
-from shard_executor.supervisor import Report, ShardStats, Submission, Supervisor
+from shard_executor.supervisor import ShardStats, Submission, Supervisor
 
 log = logging.getLogger(__name__)
 
-TICK = 0.2  # seconds between two looks at what no report announces: a shutdown, a deadline
+TICK = 0.05  # seconds between two looks at what no report announces: new tasks, cancellations, a shutdown, a deadline
 LOOK_EVERY = 1.0  # seconds between two looks at whether the API server still lets the shards in
 CLEANUP_LIMIT = 60.0  # seconds that the deletion of finished pods may take after the last result
 END_LIMIT = 15.0  # seconds that shard processes have to leave
@@ -35,6 +39,8 @@ class Dispatcher:
 
     Args:
         supervisor: started.
+        make: the submission of a task's try of a number; may be called by any thread.
+        limits: how often and how soon tasks are run again.
         parallelism: pods alive at a time; bounds how many tasks are handed over ahead.
         access_timeout: seconds that the API server may refuse a shard's watch before all is given up; None for ever.
         on_end: called by the thread when the supervisor has ended.
@@ -43,21 +49,25 @@ class Dispatcher:
     def __init__(
         self,
         supervisor: Supervisor,
+        make: Callable[[TaskSpec, int], Submission],
+        limits: TryLimits,
         *,
         parallelism: int,
         access_timeout: float | None,
         on_end: Callable[[], None],
     ) -> None:
         self._supervisor = supervisor
+        self._make = make
+        self._tries = Tries(supervisor, limits)
         self._ahead = 2 * parallelism + EXTRA_HANDED
         self._access_timeout = access_timeout
         self._on_end = on_end
-        # Reentrant, as a signal handler may cancel a future while its thread is in here.
+        # Reentrant, as a signal handler may submit a task while its thread is in here.
         self._lock = threading.RLock()
         self._ids: set[str] = set()
         self._open: dict[str, OpenTask] = {}
-        self._waiting: deque[Submission] = deque()
-        self._handed = 0
+        self._waiting: deque[str] = deque()  # ids of tasks that have not been handed over
+        self._unwanted: deque[str] = deque()  # ids of tasks that were cancelled or shall be ended; no lock needed
         self._failed = 0
         self._closing = False
         self._broken: str | None = None
@@ -74,25 +84,24 @@ class Dispatcher:
 
     # ---- the caller's side
 
-    def submit(self, task: TaskSpec, submission: Submission) -> TaskFuture:
-        """Takes a task in, with the submission made for it; returns at once.
+    def submit(self, task: TaskSpec) -> TaskFuture:
+        """Takes a task in; returns at once.
 
         Raises:
             RuntimeError: after `close`.
             BrokenPodExecutor: the engine has failed.
-            TaskError: the id was submitted before.
+            TaskError: the id was submitted before, or `make` refuses the task.
         """
-        future = TaskFuture(task, self)
+        entry = OpenTask(TaskFuture(task, self), self._make(task, 0))
+        entry.future.add_done_callback(self._future_done)
         with self._lock:
             self.check_open()
             if task.id in self._ids:
                 raise TaskError(task.id, "id", "this id was submitted before; every task of an executor needs its own")
             self._ids.add(task.id)
-            self._open[task.id] = OpenTask(future)
-            future.add_done_callback(self._future_done)
-            self._waiting.append(submission)
-            self._hand_over()
-        return future
+            self._waiting.append(task.id)
+            self._open[task.id] = entry  # last: if Ctrl-C strikes before, there is no task
+        return entry.future
 
     def check_open(self) -> None:
         """Raises RuntimeError or BrokenPodExecutor if nothing can be submitted any more."""
@@ -116,10 +125,9 @@ class Dispatcher:
             raise ValueError("this future is not one of this executor's")
         if future.cancel():
             return True
-        with self._lock:
-            if future.done() or future.task.id not in self._open:
-                return False
-            self._supervisor.revoke(future.task.id)
+        if future.done() or future.task.id not in self._open:
+            return False
+        self._unwanted.append(future.task.id)
         return True
 
     def close(self, *, cancel_futures: bool) -> None:
@@ -131,15 +139,15 @@ class Dispatcher:
             entry.future.cancel()
 
     def stop(self, limit: float) -> None:
-        """Takes nothing more, revokes every open task and gives up on those that have not ended in `limit` seconds."""
+        """Takes nothing more, ends every open task and gives up on those that have not ended in `limit` seconds."""
         with self._lock:
             self._closing = True
             if self._give_up_at is None:
                 self._give_up_at = time.monotonic() + limit
             entries = list(self._open.values())
         for entry in entries:
-            if not entry.future.cancel() and entry.handed:
-                self._supervisor.revoke(entry.future.task.id)
+            if not entry.future.cancel():
+                self._unwanted.append(entry.future.task.id)
 
     @property
     def on_own_thread(self) -> bool:
@@ -152,13 +160,16 @@ class Dispatcher:
     def describe(self) -> dict[str, Any]:
         """What `shard-executor status` tells; takes no lock."""
         total = len(self._ids)
+        totals = {"total": total, "done": max(0, total - len(self._open)), "failed": self._failed}
+        if retrying := self._tries.retrying:
+            totals["retrying"] = retrying
         config = self._supervisor.config
         phase = "broken" if self._broken is not None else "shutting down" if self._closing else "running"
         return describe(
             self._supervisor.stats(),
             namespaces=config.watched,
             parallelism=config.parallelism,
-            totals={"total": total, "done": max(0, total - len(self._open)), "failed": self._failed},
+            totals=totals,
             phase=phase,
             failure=self._broken,
         )
@@ -169,44 +180,20 @@ class Dispatcher:
 
     def _future_done(self, future: Future[TaskResult]) -> None:
         """First callback of every future: sees cancellations, from whichever thread they come."""
-        if not future.cancelled() or not isinstance(future, TaskFuture):
-            return
-        with self._lock:
-            entry = self._open.get(future.task.id)
-            if entry is None:
-                return
-            if not entry.decided:
-                entry.decide()
-            if entry.handed:
-                self._supervisor.revoke(future.task.id)
-            else:
-                del self._open[future.task.id]
-
-    # ---- handing over, under the lock
-
-    def _hand_over(self) -> None:
-        while self._waiting and self._handed < self._ahead:
-            submission = self._waiting.popleft()
-            entry = self._open.get(submission.ticket)
-            if entry is None:
-                continue  # cancelled while it waited
-            entry.handed = True
-            self._handed += 1
-            self._supervisor.submit(submission)
-            if entry.decided:  # a signal handler cancelled it since: what it revoked was not there yet
-                self._supervisor.revoke(submission.ticket)
+        if future.cancelled() and isinstance(future, TaskFuture):
+            self._unwanted.append(future.task.id)
 
     # ---- the thread
 
     def _run(self) -> None:
         try:
             while not self._over():
-                self._supervisor.wait(TICK)
+                self._end_unwanted()
+                self._hand_over()
+                self._tries.wait(TICK)
                 failure = self._supervisor.failure or self._shut_out(time.monotonic())
-                for report in self._supervisor.drain():  # after the look at failures: what had ended before counts
-                    self._take(report)
-                with self._lock:
-                    self._hand_over()
+                for news in self._tries.drain():  # after the look at failures: what had ended before counts
+                    self._take(news)
                 if failure is not None:
                     self._break(failure)
                     break
@@ -234,10 +221,7 @@ class Dispatcher:
             self._waiting.clear()
         for entry in entries:
             words = "it was told to stop, and its end was not confirmed in time; its pod may still be there"
-            task_id = entry.future.task.id
-            self._settle(
-                entry, TaskRevoked(task_id, state="revoked", failure_class="revoked", reason="Revoked", message=words)
-            )
+            self._settle(entry, self._revoked(entry, words))
         if given_up or self._supervisor.open_tickets == 0:
             return True
         if self._clean_by is None:
@@ -247,27 +231,69 @@ class Dispatcher:
         log.warning("%d finished pods were not deleted within %.0f s", self._supervisor.open_tickets, CLEANUP_LIMIT)
         return True
 
-    def _take(self, report: Report) -> None:
-        with self._lock:
-            entry = self._open.get(report.ticket)
+    def _end_unwanted(self) -> None:
+        """Ends what was cancelled or shall be ended, and tells those who wait for cancelled futures."""
+        while self._unwanted:
+            task_id = self._unwanted.popleft()
+            entry = self._open.get(task_id)
             if entry is None:
-                return
-            if not report.terminal:
-                if report.state == "running" and not entry.decided:
-                    entry.decide()
-                return
+                continue
+            if entry.future.cancelled():
+                entry.decide()
+            if task_id in self._tries:
+                self._tries.revoke(task_id)
+                continue
+            self._settle(entry, self._revoked(entry, "it was told to stop before its pod was created"))
+            with self._lock:
+                del self._open[task_id]
+
+    def _hand_over(self) -> None:
+        while self._tries.under_way < self._ahead:
+            with self._lock:
+                if not self._waiting:
+                    return
+                entry = self._open.get(self._waiting.popleft())
+            if entry is not None:  # else it was cancelled while it waited
+                task = entry.future.task
+                self._tries.submit(task.id, entry.take_submission, retries=task.retries)
+
+    def _take(self, news: News) -> None:
+        entry = self._open.get(news.task_id)
+        if entry is None:
+            return
+        report, following = news.report, news.next_try
+        if not report.terminal:
+            if report.state == "running" and not entry.decided:
+                entry.decide()
+            return
+        if following is not None:
+            entry.submission = self._make(entry.future.task, following.used.try_number)
+            self._tries.settle(news)
+            return
         self._failed += report.state in ("failed", "lost")
-        self._settle(entry, TaskResult.of(report) if report.state == "succeeded" else TaskFailed.of(report))
-        self._supervisor.acknowledge(report.ticket)
+        self._settle(entry, TaskResult.of(news) if report.state == "succeeded" else TaskFailed.of(news))
+        self._tries.settle(news)
         with self._lock:
-            self._open.pop(report.ticket, None)
-            self._handed -= 1
+            del self._open[news.task_id]
+
+    def _revoked(self, entry: OpenTask, words: str) -> TaskRevoked:
+        """The end of a task that no report tells of."""
+        task_id = entry.future.task.id
+        used = self._tries.used(task_id) if task_id in self._tries else Used()
+        return TaskRevoked(
+            task_id,
+            state="revoked",
+            failure_class="revoked",
+            reason="Revoked",
+            message=words,
+            tries=used.try_number + 1,
+            disruptions=used.disruptions,
+        )
 
     def _settle(self, entry: OpenTask, outcome: TaskResult | BaseException) -> None:
         """Gives a future its outcome, unless it was cancelled. Runs the caller's callbacks."""
-        with self._lock:
-            if not entry.decide():
-                return
+        if not entry.decide():
+            return
         try:
             if isinstance(outcome, TaskResult):
                 entry.future.set_result(outcome)

@@ -11,6 +11,7 @@ from concurrent.futures import Executor, Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from shard_executor.core.tries import TryLimits
 from shard_executor.futures.at_exit import let_go, watch_over
 from shard_executor.futures.dispatcher import END_LIMIT, Dispatcher
 from shard_executor.futures.future import TaskFuture, results_in_order
@@ -43,6 +44,11 @@ class PodExecutor(Executor):
         stop_timeout: seconds that `stop`, and a `with` block that ends by an exception, wait for pods to be deleted.
         access_timeout: seconds that the API server may refuse to show this executor its pods (credentials or
             permissions withdrawn) before every open future ends with `BrokenPodExecutor`; None waits for ever.
+        retries: how often a failed task is run again, each time in a new pod, where its `TaskSpec` does not say.
+        retry_delay: seconds before the first retry of a task, drawn between half and the whole of that; doubled with
+            each, at most 10 minutes.
+        disruption_retries: how often a task is run again, beside its retries, when the cluster took its pod away
+            (drain, preemption, eviction, lost node).
 
     Raises:
         ConfigError: a setting that cannot work.
@@ -63,6 +69,9 @@ class PodExecutor(Executor):
         *,
         stop_timeout: float = 45.0,
         access_timeout: float | None = 600.0,
+        retries: int = 0,
+        retry_delay: float = 10.0,
+        disruption_retries: int = 10,
     ) -> None:
         self.run_id, instance = name_run(run_id)
         self._settings = Settings(
@@ -76,6 +85,7 @@ class PodExecutor(Executor):
             keep_pods=keep_pods,
             log_tail=log_tail,
             access_timeout=access_timeout,
+            tries=TryLimits(retries, retry_delay, disruption_retries=disruption_retries),
         )
         self._settings.check()
         self._stop_timeout = stop_timeout
@@ -148,7 +158,8 @@ class PodExecutor(Executor):
         """Submits a `TaskSpec`, or a command word by word with the other fields of a `TaskSpec` as keywords.
 
         Returns at once (the first call starts the executor, see `start`). A command without an id is named `task-1`,
-        `task-2`, ... The future becomes running when its container runs.
+        `task-2`, ... The future becomes running when its container runs, and stays that until the task's last try has
+        ended.
 
         Raises:
             TaskError: a field is wrong, there is no image, the namespace is not this executor's, or the id was
@@ -193,7 +204,7 @@ class PodExecutor(Executor):
         self._pods.check(task)
         dispatcher = self._started()
         self._pods.check(task)  # once more: now the namespace is known
-        return dispatcher.submit(task, self._pods.submission(task))
+        return dispatcher.submit(task)
 
     def map(  # type: ignore[override]  # as with submit: tasks instead of a callable and its arguments
         self, tasks: Iterable[TaskSpec], *, timeout: float | None = None, return_exceptions: bool = False
@@ -225,7 +236,8 @@ class PodExecutor(Executor):
         """Cancels a task even if its pod is running; returns at once.
 
         One that has not begun is cancelled as by `future.cancel()`. The pod of a running one is deleted, and when that
-        is confirmed its future raises `TaskRevoked`, or has its real outcome if it ended first.
+        is confirmed its future raises `TaskRevoked`, or has its real outcome if it ended first. One that waits for its
+        next try ends at once. No further try follows.
 
         Returns: False if the future was done before, else True.
         Raises:
@@ -239,11 +251,12 @@ class PodExecutor(Executor):
     # ---- ending
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Takes nothing more. Open tasks run to their end, then the shard processes leave.
+        """Takes nothing more. Open tasks run to their end, retries included, then the shard processes leave.
 
         Args:
             wait: until all futures are done, finished pods are deleted (at most a minute) and the processes have left.
-            cancel_futures: cancel the tasks that have not begun; their pods, if any, are deleted.
+            cancel_futures: cancel the tasks that have not begun; their pods, if any, are deleted. One that waits for
+                another try after it ran has begun: it goes on.
 
         Raises:
             RuntimeError: `wait` on the executor's own thread, that is in a callback.
@@ -257,8 +270,9 @@ class PodExecutor(Executor):
             dispatcher.ended.wait()
 
     def stop(self, wait: bool = True) -> None:
-        """Takes nothing more and ends every open task: those that have not begun are cancelled, running pods deleted.
+        """Takes nothing more, begins no further try and ends every open task.
 
+        Those that have not begun are cancelled, the pods of running ones deleted.
         Their futures are cancelled or raise `TaskRevoked`, the latter at the latest after `stop_timeout` seconds.
 
         Args:

@@ -6,10 +6,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shard_executor.futures.outcome import TaskFailed, TaskResult
 from shard_executor.pods.task import TaskSpec
+
+if TYPE_CHECKING:
+    from shard_executor.supervisor import Submission
 
 
 class TaskFuture(Future[TaskResult]):
@@ -23,19 +26,27 @@ class TaskFuture(Future[TaskResult]):
 
 @dataclass(slots=True, eq=False)
 class OpenTask:
-    """A task until its ticket is acknowledged.
+    """A task until its last try is settled. Used by the dispatcher's thread only.
 
-    `handed`: the supervisor has it. `decided`: its future has left the pending state, for running or for cancelled.
+    `submission`: of its next try, until that is handed over. `decided`: its future has left the pending state, for
+    running or for cancelled.
     """
 
     future: TaskFuture
-    handed: bool = False
+    submission: Submission | None
     decided: bool = False
 
-    def decide(self) -> bool:
-        """Makes the future running unless it was cancelled; whether it awaits a result.
+    def take_submission(self, try_number: int) -> Submission:
+        """The submission of its next try, which it keeps no longer: bodies are most of what waiting tasks need."""
+        submission, self.submission = self.submission, None
+        if submission is None:
+            raise ValueError(f"try {try_number} of task {self.future.task.id!r} was not prepared")
+        return submission
 
-        The caller holds the dispatcher's lock, so that this happens once; no code of the user runs here.
+    def decide(self) -> bool:
+        """Makes the future running, or tells those who wait for it if it was cancelled; whether it awaits a result.
+
+        No code of the user runs here.
         """
         if not self.decided:
             self.decided = True

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shard_executor.supervisor import Report
+    from shard_executor.runs.tries import News
 
 
 class ClusterError(RuntimeError):
@@ -31,6 +31,8 @@ class TaskResult:
         exit_code: 0; None if the cluster reported success without naming a code.
         attempt: which launch this was, from 0; more than 0 if the cluster lost earlier pods before they began.
         times: unix seconds by name: submitted, created, started, finished, reported. Any but submitted may be missing.
+        tries: submissions of the task, from 1; pod, attempt and times are the last one's.
+        disruptions: submissions that the cluster ended and that did not count as a failure.
     """
 
     id: str
@@ -40,6 +42,8 @@ class TaskResult:
     exit_code: int | None
     attempt: int
     times: dict[str, float] = field(hash=False)
+    tries: int = 1
+    disruptions: int = 0
 
     @property
     def seconds(self) -> float | None:
@@ -49,16 +53,19 @@ class TaskResult:
         return None
 
     @classmethod
-    def of(cls, report: Report) -> TaskResult:
-        """The result in a report of success."""
+    def of(cls, news: News) -> TaskResult:
+        """The result in the news of a success."""
+        report = news.report
         return cls(
-            report.ticket,
+            news.task_id,
             report.pod,
             report.namespace,
             report.uid,
             report.exit_code,
             report.attempt,
             dict(report.times),
+            news.tries,
+            news.used.disruptions,
         )
 
 
@@ -73,7 +80,7 @@ class TaskFailed(Exception):
         exit_code: of the container that failed, or None if there was none.
         message: the cluster's words, or None.
         log_tail: the last lines of the log, or None.
-        pod, namespace, uid, attempt, times: as in `TaskResult`; pod is empty if none was created.
+        pod, namespace, uid, attempt, times, tries, disruptions: as in `TaskResult`; pod is empty if none was created.
     """
 
     def __init__(
@@ -91,6 +98,8 @@ class TaskFailed(Exception):
         uid: str | None = None,
         attempt: int = 0,
         times: dict[str, float] | None = None,
+        tries: int = 1,
+        disruptions: int = 0,
     ) -> None:
         super().__init__(id)
         self.id = id
@@ -105,12 +114,15 @@ class TaskFailed(Exception):
         self.uid = uid
         self.attempt = attempt
         self.times = dict(times or {})
+        self.tries = tries
+        self.disruptions = disruptions
 
     # Unpickling calls the class with `args`, which is the id, and restores the other attributes from __dict__.
 
     @staticmethod
-    def of(report: Report) -> TaskFailed:
-        """The exception for a report of any other end than success; a `TaskRevoked` if it was revoked."""
+    def of(news: News) -> TaskFailed:
+        """The exception for any other end than success; a `TaskRevoked` if it was revoked."""
+        report = news.report
         kind = TaskRevoked if report.state == "revoked" else TaskFailed
         fields: dict[str, Any] = {
             "state": report.state,
@@ -124,11 +136,14 @@ class TaskFailed(Exception):
             "uid": report.uid,
             "attempt": report.attempt,
             "times": report.times,
+            "tries": news.tries,
+            "disruptions": news.used.disruptions,
         }
-        return kind(report.ticket, **fields)
+        return kind(news.task_id, **fields)
 
     def __str__(self) -> str:
         where = f" in pod {self.namespace}/{self.pod}" if self.pod else " before it had a pod"
+        where += f" on try {self.tries}" if self.tries > 1 else ""
         verb = {"lost": "was lost", "revoked": "was revoked"}.get(self.state, "failed")
         what = [f"exit code {self.exit_code}"] if self.exit_code is not None else []
         if self.reason:

@@ -88,20 +88,10 @@ class TaskPods:
 
     def submission(self, task: TaskSpec, try_number: int = 0) -> Submission:
         """What the supervisor takes for one try of a task that `check` has passed after `settle`."""
-        from shard_executor.supervisor import Submission
+        from shard_executor.runs.submissions import submission_of
 
         with self._lock:
-            builder = self._builder(task)
-            number = builder.bin(task.id)
-            return Submission(
-                ticket=task.id,
-                bin=number,
-                namespace=builder.namespace_of(task),
-                name_stem=task.id,
-                submission_id=builder.submission_id(task.id, try_number),
-                body=builder.body(task, number, try_number),
-                priority=task.priority,
-            )
+            return submission_of(self._builder(task), task, try_number)
 
     @staticmethod
     def _require_namespace(template: PodTemplate, namespace: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from shard_executor.core.tries import TryLimits
 from shard_executor.futures.dispatcher import END_LIMIT, Dispatcher
 from shard_executor.futures.outcome import ClusterError
 from shard_executor.status.server import StatusServer
@@ -34,6 +36,7 @@ class Settings:
     keep_pods: bool | Literal["failed"]
     log_tail: int
     access_timeout: float | None
+    tries: TryLimits
 
     def check(self) -> None:
         """Raises ConfigError, naming the argument, for a setting that cannot work."""
@@ -42,6 +45,7 @@ class Settings:
         for name in ("parallelism", "shards", "log_tail"):
             if not isinstance(getattr(self, name), int):
                 raise ConfigError(f"{name}: {getattr(self, name)!r} is no whole number")
+        _check_tries(self.tries)
         self._config(self.namespace or "default", self._source())
 
     def start(self, pods: TaskPods, ended: Callable[[], None]) -> Dispatcher:
@@ -68,7 +72,12 @@ class Settings:
                 ended()
 
             dispatcher = Dispatcher(
-                supervisor, parallelism=self.parallelism, access_timeout=self.access_timeout, on_end=on_end
+                supervisor,
+                pods.submission,
+                self.tries,
+                parallelism=self.parallelism,
+                access_timeout=self.access_timeout,
+                on_end=on_end,
             )
             status = StatusServer(dispatcher.describe, kind="pod-executor", name=self.run_id)
             undo.callback(status.end)
@@ -92,6 +101,16 @@ class Settings:
             delete_failed_pods=self.keep_pods is False,
             log_tail_lines=self.log_tail,
         )
+
+
+def _check_tries(limits: TryLimits) -> None:
+    for name in ("retries", "disruption_retries"):
+        number = getattr(limits, name)
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise ConfigError(f"{name}: {number!r} is no whole number from 0")
+    delay = limits.retry_delay
+    if isinstance(delay, bool) or not isinstance(delay, (int, float)) or not (math.isfinite(delay) and delay >= 0):
+        raise ConfigError(f"retry_delay: {delay!r} is no number of seconds from 0")
 
 
 def name_run(run_id: str | None) -> tuple[str, str]:

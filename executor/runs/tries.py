@@ -58,6 +58,11 @@ class News:
     def final(self) -> bool:
         return self.report.terminal and self.next_try is None
 
+    @property
+    def tries(self) -> int:
+        """Submissions made so far, from 1: the end of a task that waited for its next try comes without that one."""
+        return self.used.try_number + bool(self.report.ticket)
+
 
 @dataclass(slots=True)
 class _Open:
@@ -240,6 +245,11 @@ class Tries:
     def under_way(self) -> int:
         """Tasks that are with the engine, whether their pod exists already or not."""
         return len(self._by_ticket)
+
+    @property
+    def retrying(self) -> int:
+        """Tasks that wait for their next try. Only counts: another thread may look, and see them a moment off."""
+        return max(0, len(self._open) - len(self._by_ticket))
 
     def states(self) -> Counter[str]:
         """Open tasks by what was last said of them: waiting, pending, running, retrying."""
