@@ -87,10 +87,19 @@ def _refuse_leftovers(path: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def has_log(path: Path) -> bool:
+    """Whether commits of a process that was killed are still in the log beside the file."""
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Opens a database that exists; a commit is on disk when it returns. Raises sqlite3.Error."""
+    mode = "ro" if read_only else "rw"
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=BUSY_LIMIT
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY_LIMIT
     )
     try:
         _set_up(connection)
@@ -115,14 +124,18 @@ def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
 
 
-def open_checked(path: Path) -> sqlite3.Connection:
+def open_checked(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Opens a journal that `is_new` let pass.
+
+    Args:
+        path: of the file.
+        read_only: closing it leaves the log beside it alone, instead of moving what is in there into the file.
 
     Raises:
         JournalDamaged, JournalUnwritable: see there.
     """
     try:
-        connection = connect(path)
+        connection = connect(path, read_only=read_only)
         try:
             check_content(connection, path)
         except BaseException:

@@ -53,8 +53,9 @@ class Store:
         if self._open is not None:
             raise ValueError("the journal has been started already")
         try:
-            owner = self._in_memory() if self._path is None else self._in_file(self._path)
+            owner = self._in_memory() if self._path is None else self._in_file(self._path, check)
             check()
+            self._refuse_other_host()
             self._sign_on(owner)
         except BaseException:
             self._close(forget=True)
@@ -66,7 +67,7 @@ class Store:
         machine = this_machine(now)
         return Owner(machine.host, machine.boot, os.getpid(), now, now, "memory")
 
-    def _in_file(self, path: Path) -> Owner:
+    def _in_file(self, path: Path, check: Callable[[], None]) -> Owner:
         self.file = file = Path(os.path.realpath(path))
         self._prepare_folder(file)
         holder = Holder(file, self._clock)
@@ -78,6 +79,11 @@ class Store:
         self._holder = holder
         if journal_file.is_new(file):
             journal_file.create(file)
+        if journal_file.has_log(file):
+            # Looked at read-only first: one that is refused keeps its log.
+            with contextlib.closing(journal_file.open_checked(file, read_only=True)) as self._open:
+                check()
+                self._refuse_other_host()
         self._open = journal_file.open_checked(file)
         return owner
 
@@ -97,12 +103,14 @@ class Store:
         except OSError as fault:
             raise unwritable(file, f"the folder {folder} cannot be made: {fault.strerror or fault}") from fault
 
-    def _sign_on(self, owner: Owner) -> None:
+    def _refuse_other_host(self) -> None:
         now = self._clock()
         for row in self.each("SELECT host, boot, pid, since, beat, token FROM holder"):
             before = owner_of(*row)
             if before is not None and alive_elsewhere(before, this_machine(now), now):
                 raise seen_elsewhere(self.file, before, now)
+
+    def _sign_on(self, owner: Owner) -> None:
         with self.transaction(fenced=False) as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO holder (one, host, boot, pid, since, beat, token) VALUES (1, ?, ?, ?, ?, ?, ?)",

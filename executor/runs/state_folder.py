@@ -117,7 +117,7 @@ def _remove_if_finished(path: Path) -> bool:
     try:
         if journal_file.is_new(path) or not _finished(path):
             return False
-        # SQLite has put all into the one file when the last connection was closed; the rest is empty by now.
+        # The name that others look for goes first: what is left then is refused as a part, not taken for a run.
         path.unlink()
         removed = True
         for beside in journal_file.side_files(path):
@@ -129,7 +129,7 @@ def _remove_if_finished(path: Path) -> bool:
 
 def _finished(path: Path) -> bool:
     try:
-        connection = journal_file.connect(path)
+        connection = journal_file.connect(path, read_only=journal_file.has_log(path))
         try:
             rows = connection.execute("SELECT finished FROM run").fetchall()
         finally:

@@ -15,7 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from shard_executor.runs.journal import Journal, JournalHeld, RunHeader
+from shard_executor.runs.journal import (
+    Journal,
+    JournalDamaged,
+    JournalError,
+    JournalHeld,
+    JournalOfAnotherRun,
+    RunHeader,
+)
 
 LIMIT = 60.0  # seconds; far beyond what any of these tests needs
 HEADER = RunHeader("r1", "jobs", "https://10.0.0.1:6443", None, 1.0, None)
@@ -215,6 +222,36 @@ def test_a_copy_of_the_file_and_its_log_holds_what_was_committed(tmp_path):
             shutil.copy(tmp_path / name, tmp_path / "copy" / name)
     with Journal(tmp_path / "copy" / "r1.sqlite", run_id="r1") as journal:
         assert journal.entries()["a"].uid == "u"
+
+
+@pytest.mark.parametrize("damage", ["cut off", "overwritten", "another run"])
+def test_a_killed_process_journal_that_is_refused_keeps_its_log(tmp_path, damage):
+    path = tmp_path / "r1.sqlite"
+    with child(HOLD.replace('[("a", "d")]', '[("a", "d"), *((f"t{n}", "d" * 99) for n in range(999))]'), path) as first:
+        assert first.stdout.readline() == "held\n"
+        kill_9(first)
+    # Closed once, so that the file has all tasks, and killed once more, so that there is a log too.
+    with Journal(path, run_id="r1"):
+        pass
+    with child("journal.start()\njournal.interrupt(['a'])\nsay('held')\nsys.stdin.read()\n", path) as second:
+        assert second.stdout.readline() == "held\n"
+        kill_9(second)
+    if damage == "cut off":
+        os.truncate(path, path.stat().st_size // 2)
+    elif damage == "overwritten":
+        with path.open("r+b") as file:
+            file.seek(path.stat().st_size // 2)
+            file.write(os.urandom(20_000))
+    files = [path, tmp_path / "r1.sqlite-wal"]
+    before = [each.read_bytes() for each in files]
+    assert all(before)
+    with pytest.raises(JournalError) as caught:
+        Journal(path, run_id="r2" if damage == "another run" else "r1").start()
+    assert type(caught.value) is (JournalOfAnotherRun if damage == "another run" else JournalDamaged)
+    assert [each.read_bytes() for each in files] == before
+    if damage == "another run":
+        with Journal(path, run_id="r1") as journal:
+            assert journal.entries()["a"].interrupted
 
 
 # ---- no room, no permission

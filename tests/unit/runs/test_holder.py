@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -10,7 +11,7 @@ import sqlite3
 
 import pytest
 
-from shard_executor.runs.holder import Machine, Owner, alive_elsewhere, this_machine
+from shard_executor.runs.holder import Holder, Machine, Owner, alive_elsewhere, this_machine
 from shard_executor.runs.journal import Journal, JournalHeld, JournalUnwritable, RunHeader
 
 NOW = 1_700_000_000.0
@@ -124,6 +125,23 @@ def test_a_lock_that_vanished_is_made_anew(path, lock):
     lock.unlink()
     with at(path, NOW):
         assert lock.exists()
+
+
+def test_a_lock_that_is_removed_between_opening_and_locking_it_is_not_taken(path, monkeypatch):
+    first, second = Holder(path), Holder(path)
+    first.take()
+    flock = fcntl.flock
+
+    def others_are_quicker(descriptor, how):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        first.release(remove=True)
+        second.take()
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", others_are_quicker)
+    with pytest.raises(JournalHeld):
+        Holder(path).take()
+    second.release()
 
 
 # ---- other hosts
