@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 import re
 import sys
@@ -17,7 +18,7 @@ import click
 import pytest
 
 import shard_executor.cli
-from shard_executor import TaskSpec
+from shard_executor import PodExecutor, TaskResult, TaskSpec
 from shard_executor.core.failures import FailureClass
 from shard_executor.core.tries import THEN
 
@@ -230,3 +231,24 @@ def test_every_key_of_the_summary_is_explained() -> None:
 def test_every_field_of_a_task_is_explained() -> None:
     explained = in_code(" ".join(first_cells(page("tasks.md"))))
     assert {field.name for field in dataclasses.fields(TaskSpec)} - explained == set()
+
+
+# ---- Python, environment
+
+
+def test_every_setting_of_the_python_door_is_explained() -> None:
+    settings = set(inspect.signature(PodExecutor).parameters)
+    assert settings - in_code(" ".join(first_cells(section(page("python.md"), "## Settings")))) == set()
+
+
+def test_every_attribute_of_a_result_is_named() -> None:
+    names = {field.name for field in dataclasses.fields(TaskResult)}
+    assert names - in_code(section(page("python.md"), "## Results and failures")) == set()
+
+
+def test_every_environment_variable_is_named() -> None:
+    sources = [*(ROOT / "executor").rglob("*.py"), ROOT / "setup.py"]
+    used = {name for path in sources for name in re.findall(r"SHARD_EXECUTOR_[A-Z_]+", path.read_text())}
+    assert len(used) >= 2
+    pages = "".join(path.read_text() for path in DOCS.glob("*.md"))
+    assert {name for name in used if name not in pages} == set()
