@@ -208,6 +208,7 @@ def command(
             leave=on_interrupt == "leave",
             retry_failed=retry_failed,
             journal=journal_path(journal, name),
+            journal_named=journal is not None,
         )
     )
     listed = read_tasks(tasks, format)

@@ -5,6 +5,7 @@ Everything here happens before the first pod of this process is created, and aft
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +17,15 @@ from shard_executor.cli.streams import say
 from shard_executor.core.tries import Used
 from shard_executor.runs.journal import Again, Journal, JournalError, RunHeader, TaskEntry
 from shard_executor.runs.resume import FoundPod, Plan, Start, plan, task_and_try
+from shard_executor.runs.state_folder import discard_unbegun, prune
 
 if TYPE_CHECKING:
     from shard_executor.cli.preflight import Cluster
     from shard_executor.cli.tasklist import TaskList
     from shard_executor.core.credentials import Credentials
     from shard_executor.pods.task import TaskSpec
+
+log = logging.getLogger(__name__)
 
 GONE_LIMIT = 120.0  # seconds that pods of an interrupted run may take to go; four times the default grace
 
@@ -41,14 +45,17 @@ class RunBook:
 
     Args:
         path: of the journal; None keeps it in memory, so that the run cannot be taken up again.
+        named: the user named the file, so its folder has to be there; else it lies among those of other runs.
         run_id: of the run.
         instance: label value of its pods.
         keep_pods: never, failed or always.
     """
 
-    def __init__(self, path: Path | None, run_id: str, instance: str, keep_pods: str) -> None:
-        self.journal = Journal(path, run_id=run_id)
+    def __init__(self, path: Path | None, run_id: str, instance: str, keep_pods: str, *, named: bool = False) -> None:
+        self.journal = Journal(path, run_id=run_id, make_folder=not named)
         self._path = path
+        self._named = named
+        self._started = False
         self._run_id = run_id
         self._instance = instance
         self._keep_pods = keep_pods
@@ -59,10 +66,22 @@ class RunBook:
             self.journal.start()
         except JournalError as fault:
             raise CommandError(f"{fault}; nothing was created") from fault
+        self._started = True
+        if self._path is not None and not self._named:
+            pruned = prune(self._path.parent, time.time())
+            for name, why in pruned.unreadable.items():
+                log.info("an old journal stays: %s: %s", name, why)
 
     def end(self) -> None:
-        """Closes the journal. Safe to call again."""
+        """Closes the journal, and removes one in which no run has begun. Safe to call again."""
+        unbegun = self._started and self.journal.header is None
         self.journal.end()
+        if unbegun and self._path is not None:
+            try:
+                discard_unbegun(self._path)
+            except JournalError as fault:
+                log.info("%s", fault)  # somebody else has begun there meanwhile
+        self._started = False
 
     @property
     def results(self) -> str | None:

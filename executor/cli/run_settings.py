@@ -26,7 +26,7 @@ class RunSettings:
     """How to run a list; see `shard-executor run --help`. None means the default, resolved later.
 
     `fresh` says that nobody can have used the run id before. `journal` is the path of the run's journal; None keeps it
-    in memory, so that the run cannot be taken up again.
+    in memory, so that the run cannot be taken up again; `journal_named` says that the user named that file.
     """
 
     shards: int | None = None
@@ -44,6 +44,7 @@ class RunSettings:
     leave: bool = False
     retry_failed: bool = False
     journal: Path | None = None
+    journal_named: bool = False
 
 
 @dataclass(slots=True)

@@ -117,7 +117,8 @@ class Session:
         """
         from shard_executor.cli.run_book import RunBook
 
-        book = RunBook(self.settings.journal, self.run_id, self.instance, self.settings.keep_pods)
+        settings = self.settings
+        book = RunBook(settings.journal, self.run_id, self.instance, settings.keep_pods, named=settings.journal_named)
         book.start()
         self.book = book
         return book

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def prune(folder: Path, now: float, keep_days: float = KEEP_DAYS) -> Pruned:
     for name in names:
         path = folder / name
         try:
-            if _untouched_since(path, now - keep_days * _DAY) and _remove_if_finished(path):
+            if _untouched_since(path, now - keep_days * _DAY) and _remove_if(path, _finished):
                 done.removed.append(name)
         except JournalHeld:
             continue
@@ -110,12 +110,21 @@ def _untouched_since(path: Path, limit: float) -> bool:
     return all(each.stat().st_mtime < limit for each in files)
 
 
-def _remove_if_finished(path: Path) -> bool:
+def discard_unbegun(path: Path) -> bool:
+    """Removes a journal in which no run has begun; whether it did.
+
+    Raises:
+        JournalError: another process has it, or it cannot be read or removed.
+    """
+    return path.exists() and _remove_if(Path(os.path.realpath(path)), _unbegun)
+
+
+def _remove_if(path: Path, unwanted: Callable[[list[float | None]], bool]) -> bool:
     holder = Holder(path)
     holder.take()
     removed = False
     try:
-        if journal_file.is_new(path) or not _finished(path):
+        if journal_file.is_new(path) or not unwanted(_runs(path)):
             return False
         # The name that others look for goes first: what is left then is refused as a part, not taken for a run.
         path.unlink()
@@ -127,7 +136,8 @@ def _remove_if_finished(path: Path) -> bool:
     return True
 
 
-def _finished(path: Path) -> bool:
+def _runs(path: Path) -> list[float | None]:
+    """When each run in the journal was finished; None if it was not."""
     try:
         connection = journal_file.connect(path, read_only=journal_file.has_log(path))
         try:
@@ -136,4 +146,12 @@ def _finished(path: Path) -> bool:
             connection.close()
     except sqlite3.Error as fault:
         raise from_sqlite(path, fault) from fault
-    return bool(rows) and all(row[0] is not None for row in rows)
+    return [row[0] for row in rows]
+
+
+def _finished(runs: list[float | None]) -> bool:
+    return bool(runs) and None not in runs
+
+
+def _unbegun(runs: list[float | None]) -> bool:
+    return not runs

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shard_executor.runs.journal import Journal, JournalUnwritable, RunHeader
-from shard_executor.runs.state_folder import journal_path, prune, runs_folder
+from shard_executor.runs.journal import Journal, JournalHeld, JournalUnwritable, RunHeader
+from shard_executor.runs.state_folder import discard_unbegun, journal_path, prune, runs_folder
 
 DAY = 86_400.0
 
@@ -148,3 +148,18 @@ def test_a_pruned_runs_id_can_be_used_again(tmp_path):
     prune(tmp_path, NOW)
     with Journal(path, run_id="old") as journal:
         assert journal.header is None
+
+
+def test_a_journal_in_which_no_run_has_begun_is_discarded(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    Journal(path, run_id="r").end()
+    assert not discard_unbegun(path)
+    with Journal(path, run_id="r"):
+        with pytest.raises(JournalHeld):
+            discard_unbegun(path)
+    assert discard_unbegun(path)
+    assert os.listdir(tmp_path) == []
+    with Journal(path, run_id="r") as journal:
+        journal.begin(RunHeader("r", "jobs", "https://cluster", None, 0.0, None), [])
+    assert not discard_unbegun(path)
+    assert path.exists()
