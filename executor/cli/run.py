@@ -104,7 +104,7 @@ Exit codes:
 )
 @click.option(
     "--retry-delay",
-    type=click.FloatRange(min=0, max=86400),
+    type=click.FloatRange(min=0, max=600),
     default=10.0,
     show_default=True,
     help="Seconds before the first retry of a task; doubled with each, at most 10 minutes.",
