@@ -11,7 +11,7 @@ import random
 import resource
 import time
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -202,11 +202,11 @@ class Shard:
 
     # ---- actions
 
-    def _spawn(self, answer: Coroutine[Any, Any, ev.Event]) -> None:
-        self._tasks.add(self._watched(self._answer(answer)))
+    def _spawn(self, ask: Callable[[], Awaitable[ev.Event]]) -> None:
+        self._tasks.add(self._watched(self._answer(ask)))
 
-    async def _answer(self, answer: Coroutine[Any, Any, ev.Event]) -> None:
-        self._apply(await answer)
+    async def _answer(self, ask: Callable[[], Awaitable[ev.Event]]) -> None:
+        self._apply(await ask())  # asked only now: a task that is cancelled before its first step leaves nothing behind
 
     def _watched(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -221,19 +221,19 @@ class Shard:
     def _create(self, action: act.CreatePod) -> None:
         if self._stopping:
             return  # the ticket stays with the parent, or ends with it
-        task = self._watched(self._answer(self._requests.create(action, self._bodies[action.ticket])))
+        task = self._watched(self._answer(partial(self._requests.create, action, self._bodies[action.ticket])))
         self._tasks.add(task)
         self._creates.add(task)
         task.add_done_callback(self._creates.discard)
 
     def _read(self, action: act.ReadPod) -> None:
-        self._spawn(self._requests.read(action, self.state.tasks[action.ticket].submission_id))
+        self._spawn(partial(self._requests.read, action, self.state.tasks[action.ticket].submission_id))
 
     def _remove(self, action: act.RemovePod) -> None:
-        self._spawn(self._requests.remove(action))
+        self._spawn(partial(self._requests.remove, action))
 
     def _tail(self, action: act.TailLog) -> None:
-        self._spawn(self._requests.tail(action))
+        self._spawn(partial(self._requests.tail, action))
 
     def _need_body(self, action: act.NeedBody) -> None:
         self._send([msg.NEED_BODY, action.ticket])
