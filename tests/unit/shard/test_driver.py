@@ -10,7 +10,6 @@ from shard_executor.shard.driver import Shard
 from shard_executor.shard.settings import ShardSettings
 from shard_executor.supervisor import messages as msg
 
-
 SETTINGS = ShardSettings(
     shard=0,
     shards=1,
