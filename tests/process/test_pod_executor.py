@@ -13,9 +13,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import CancelledError, Executor, Future, as_completed, wait
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,8 @@ import psutil
 import pytest
 
 from engine import outcome, pods, until
-from shard_executor import BrokenPodExecutor, ClusterError, PodExecutor, TaskError, TaskFailed, TaskResult, TaskSpec
+from executing import executing, sleeper, task
+from shard_executor import BrokenPodExecutor, ClusterError, PodExecutor, TaskError, TaskFailed, TaskResult
 from shard_executor.devcluster.process import DevClusterProcess
 from shard_executor.futures.outcome import TaskRevoked
 from shard_executor.pods.template import TemplateError
@@ -32,28 +31,6 @@ from shard_executor.supervisor.credentials import CredentialError
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 60.0  # seconds; far beyond what any of these tests needs
-
-
-@contextmanager
-def executing(cluster: DevClusterProcess, **settings: Any) -> Iterator[PodExecutor]:
-    """A started executor; afterwards no shard process and no thread of it may be left."""
-    executor = PodExecutor(kubeconfig=cluster.kubeconfig, **{"shards": 2, **settings})
-    before = set(psutil.Process().children())
-    try:
-        with executor:
-            yield executor
-    finally:
-        names = {thread.name for thread in threading.enumerate()}
-        assert not {name for name in names if name.startswith(("shard-executor-futures", "shard-executor-pump"))}
-        assert set(psutil.Process().children()) <= before
-
-
-def task(name: str, *command: str, **fields: Any) -> TaskSpec:
-    return TaskSpec(name, image="example/task:1", command=command or ["true"], **fields)
-
-
-def sleeper(name: str) -> TaskSpec:
-    return task(name, "sleep", "600")
 
 
 def test_results_and_failures_come_through_futures(real: DevClusterProcess) -> None:
@@ -244,6 +221,13 @@ def test_what_cannot_be_submitted_is_refused_at_once(simulated: DevClusterProces
         {"parallelism": None},
         {"shards": 0},
         {"log_tail": -1},
+        {"retries": -1},
+        {"retries": True},
+        {"retry_delay": -0.1},
+        {"retry_delay": float("nan")},
+        {"retry_delay": "10"},
+        {"disruption_retries": 1.5},
+        {"disruption_retries": -1},
         {"keep_pods": "some"},
         {"run_id": "no spaces"},
         {"namespace": "Upper"},

@@ -94,7 +94,8 @@ def test_a_failure_is_tried_again_after_its_delay_and_not_before(at):
     (first,) = settle_all(tries)
     assert first.next_try is not None
     assert (first.final, first.next_try.used, first.next_try.then) == (False, Used(1, 1, 0), Then.RETRY)
-    assert (tries.states(), tries.under_way) == ({RETRYING: 1}, 0)
+    assert (tries.states(), tries.under_way, tries.retrying) == ({RETRYING: 1}, 0, 1)
+    assert first.tries == 1
     tries.wait(0.5)
     tries.wait(60.0)
     assert engine.waits == [0.5, pytest.approx(first.next_try.delay)]
@@ -108,7 +109,8 @@ def test_a_failure_is_tried_again_after_its_delay_and_not_before(at):
     (second,) = settle_all(tries)
     assert second.final
     assert second.used == Used(1, 1, 0)
-    assert len(tries) == 0
+    assert second.tries == 2
+    assert (len(tries), tries.retrying) == (0, 0)
 
 
 def test_the_next_try_waits_for_the_settling_of_the_last(at):
@@ -186,6 +188,7 @@ def test_a_task_that_waits_for_its_next_try_is_revoked_at_once(at):
     assert engine.waits == []  # there is news
     (news,) = settle_all(tries)
     assert (news.report.state, news.final) == ("revoked", True)
+    assert (news.used.try_number, news.tries) == (1, 1)  # the second was never made
     assert "container-error (R)" in (news.report.message or "")
     clock.now += 1000
     tries.drain()
