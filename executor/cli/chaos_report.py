@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from shard_executor.supervisor import ShardStats
 
 _RELIST = "relist:"
+_VANISHED = "PodDisappeared"  # the reason in their records
 MAX_PROBLEMS = 10  # shown of each list
 
 
@@ -55,6 +56,7 @@ class Took:
         creates_found_existing: creates answered by 409, because an earlier one had succeeded unheard; at least.
         resubmitted: tries that followed a disruption.
         retried: tries that followed a failure.
+        vanished: tries whose pod went while its shard was dead or blind, so that nobody saw why.
         commands_started: processes of pods; exact.
         commands_completed: runs of a task's command to its end, by the tasks' own logs.
     """
@@ -66,6 +68,7 @@ class Took:
     creates_found_existing: int = 0
     resubmitted: int = 0
     retried: int = 0
+    vanished: int = 0
     commands_started: int = 0
     commands_completed: int = 0
 
@@ -87,6 +90,10 @@ class Ends:
         for record in records:
             self.counts[record["id"]] += 1
             self.records[record["id"]] = dict(record)
+
+    def vanished(self) -> int:
+        """How many tries ended because their pod was gone, unseen."""
+        return sum(record.get("reason") == _VANISHED for record in self.failed_tries)
 
     def share(self) -> float:
         """Of the tasks that have ended, 0 to 1."""
@@ -158,9 +165,9 @@ def done_words(report: Mapping[str, Any]) -> str:
         _nodes(report["nodes_drained"], "drained", report["pods_drained"]),
         _nodes(report["nodes_lost"], "lost", report["pods_on_lost_nodes"]),
         _count(report["requests_throttled"], "request throttled", "requests throttled"),
-        _count(report["requests_failed"], "failed with 5xx", "failed with 5xx"),
-        _count(report["compactions"], "history forgotten once", "times the history forgotten"),
-        _count(report["watches_garbled"], "broken object sent", "broken objects sent"),
+        _count(report["requests_failed"], "answered with 5xx", "answered with 5xx"),
+        _count(report["compactions"], "compaction of the history", "compactions of the history"),
+        _count(report["watches_garbled"], "broken object in a watch", "broken objects in watches"),
     ]
     return ", ".join(part for part in parts if part) or "nothing"
 
@@ -177,6 +184,7 @@ def took_words(took: Took, tasks: int) -> str:
         + (f" (at least {took.creates_found_existing} found their pod there)" if took.creates_found_existing else ""),
         _count(took.resubmitted, "pod resubmitted", "pods resubmitted"),
         _count(took.retried, "retried", "retried"),
+        _count(took.vanished, "pod vanished while nobody watched", "pods vanished while nobody watched"),
         f"{took.commands_started} commands started, {took.commands_completed} completed",
     ]
     return ", ".join(part for part in parts if part)

@@ -92,7 +92,7 @@ class ChaosRun:
         took.watches_opened = stats["requests"].get("watch pods", 0)
         took.creates = stats["requests"].get("create pods", 0)
         took.creates_found_existing = self._figures.calls("create 409")
-        took.resubmitted, took.retried = tally.resubmitted, tally.retried
+        took.resubmitted, took.retried, took.vanished = tally.resubmitted, tally.retried, self.ends.vanished()
         took.commands_started = stats["kubelet"]["started"]
         self._audit = audit(self._groups, self.ends, self._chaos.disrupted)
         took.commands_completed = self._audit.completed

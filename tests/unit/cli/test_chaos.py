@@ -347,6 +347,8 @@ def test_a_try_that_failed_without_a_disruption_is_a_problem(groups):
     assert audit(groups, ends, {"a-0"}).problems == []
     (problem,) = audit(groups, ends, set()).problems
     assert problem == "a: a try ended as container-error (Error) in pod a-0, which nothing had disrupted"
+    ends.failed_tries.append({"id": "b", "class": "deleted", "reason": "PodDisappeared", "pod": "b-0"})
+    assert ends.vanished() == 1
 
 
 def test_a_pod_that_runs_twice_is_a_problem_whatever_happened_to_it(groups):
@@ -368,11 +370,11 @@ def test_the_summary_is_in_words():
     report["pods_on_lost_nodes"] = 9
     assert done_words(report) == "1 shard killed, 12 watches cut, 2 nodes lost with 9 pods"
     assert done_words(dict.fromkeys(COUNTS, 0)) == "nothing"
-    took = Took(3, {"expired": 8, "undecodable": 1}, 20, 150, 4, 11, 0, 140, 130)
+    took = Took(3, {"expired": 8, "undecodable": 1}, 20, 150, 4, 11, 2, 2, 140, 130)
     assert took_words(took, 120) == (
         "3 shard restarts, at least 9 re-lists (8 expired, 1 undecodable), 20 watches opened, "
-        "150 creates for 120 tasks (at least 4 found their pod there), 11 pods resubmitted, "
-        "140 commands started, 130 completed"
+        "150 creates for 120 tasks (at least 4 found their pod there), 11 pods resubmitted, 2 retried, "
+        "2 pods vanished while nobody watched, 140 commands started, 130 completed"
     )
 
 
