@@ -10,9 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import psutil
+
+from shard_executor.devcluster.process import DevClusterProcess
 
 LIMIT = 60.0  # seconds; far beyond what any of these tests needs
 COMMAND = (sys.executable, "-m", "shard_executor.cli")
@@ -93,3 +98,101 @@ def interrupt_when(process: subprocess.Popen[str], log: Path, words: str, number
     """Sends a signal once the words stand in the log that the process writes to."""
     until(lambda: words in log.read_text() or process.poll() is not None, f"{words!r} in the log")
     process.send_signal(number)
+
+
+class Workplace:
+    """A folder with a task list, a results file and the marks that its tasks leave, and a cluster to run them on.
+
+    Tasks run as processes of this host: each try appends its id to one file, and waits where the test says so for a
+    file that the test makes.
+    """
+
+    def __init__(self, folder: Path, cluster: DevClusterProcess) -> None:
+        self.folder, self.cluster = folder, cluster
+        self.log, self.out = folder / "log", folder / "out.jsonl"
+        self._started: list[psutil.Process] = []
+        (folder / "kubeconfig").write_text(cluster.kubeconfig.read_text())
+
+    # ---- tasks
+
+    def task(self, name: str, then: str = "true", **fields: Any) -> dict[str, Any]:
+        """A task that marks that it ran and then does `then`."""
+        return {"id": name, "command": ["sh", "-c", f"echo {name} >> {self.folder}/ran; {then}"], **fields}
+
+    def gated(self, name: str, gate: str = "gate", then: str = "true", **fields: Any) -> dict[str, Any]:
+        """A task that marks that it ran and goes on when the test opens the gate."""
+        return self.task(name, f"while [ ! -e {self.folder}/{gate} ]; do sleep 0.1; done; {then}", **fields)
+
+    def open_gate(self, gate: str = "gate") -> None:
+        (self.folder / gate).touch()
+
+    def list(self, *tasks: Mapping[str, Any]) -> None:
+        write_tasks(self.folder / "t.jsonl", *tasks)
+
+    def ran(self) -> Counter[str]:
+        """How often each task has begun."""
+        marks = self.folder / "ran"
+        return Counter(marks.read_text().split()) if marks.exists() else Counter()
+
+    def until_ran(self, *names: str) -> None:
+        until(lambda: set(names) <= set(self.ran()), f"{', '.join(names)} running")
+
+    # ---- the command
+
+    def arguments(self, *more: str) -> list[str]:
+        return ["run", "t.jsonl", "--kubeconfig", "kubeconfig", "--progress", "plain", *more]
+
+    def run(self, *more: str, **changes: Any) -> subprocess.CompletedProcess[str]:
+        return run_command(*self.arguments(*more), cwd=self.folder, **changes)
+
+    def start(self, *more: str) -> subprocess.Popen[str]:
+        """The command in the background; its standard error goes to `log`, anew each time."""
+        with self.log.open("w") as log:
+            process = subprocess.Popen(
+                [*COMMAND, *self.arguments(*more)], cwd=self.folder, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        self._started.append(psutil.Process(process.pid))
+        return process
+
+    def until_logged(self, words: str) -> None:
+        until(lambda: words in self.log.read_text(), f"{words!r} in the log")
+
+    def kill(self, process: subprocess.Popen[str]) -> None:
+        """SIGKILL to the command; its shards notice by themselves."""
+        self._started += psutil.Process(process.pid).children()
+        process.kill()
+        process.communicate(timeout=LIMIT)
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        return read_results(self.out)
+
+    # ---- the cluster
+
+    def pods(self) -> list[dict[str, Any]]:
+        return list(self.cluster.call("GET", "/api/v1/pods")["items"])
+
+    def delete(self, *task_ids: str) -> None:
+        """Deletes the pods of these tasks as somebody with kubectl might, and waits until they have gone."""
+        gone = [pod["metadata"] for pod in self.pods() if not task_ids or task_of(pod) in task_ids]
+        for meta in gone:
+            path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
+            self.cluster.call("DELETE", path, {"gracePeriodSeconds": 0})
+        uids = {meta["uid"] for meta in gone}
+        until(lambda: not uids & {pod["metadata"]["uid"] for pod in self.pods()}, "the pods gone")
+
+    def leaves_nothing(self) -> None:
+        """Fails if a pod or a process of the commands is left."""
+        assert [pod["metadata"]["name"] for pod in self.pods()] == []
+        until(lambda: not any(map(_is_alive, self._started)), "the end of every process of the commands")
+
+
+def task_of(pod: Mapping[str, Any]) -> str:
+    """The task id of a pod."""
+    return str(pod["metadata"]["annotations"]["shard-executor/submission"].split("/")[1])
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

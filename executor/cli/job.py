@@ -158,7 +158,10 @@ class Job:
             report = item.report
             if report.terminal:
                 launched.pop(item.task_id, None)
-                ends.append((item, record_of(item.task_id, report, item.used)))
+                record = record_of(item.task_id, report, item.used)
+                if not report.ticket:  # it was stopped while it waited for its next try
+                    record = bare_record(item.task_id, NOT_STARTED, report.message or "")
+                ends.append((item, record))
             elif not self._stopping and (report.uid is not None or report.attempt):
                 began = report.state == "running"
                 launched[item.task_id] = Launched(item.task_id, item.used.try_number, report.attempt, report.uid, began)
@@ -173,7 +176,7 @@ class Job:
         final = [record for item, record in ends if item.final]
         written = self._record(final)
         for item, record in ends:
-            if item.final and not written and not self._journal.durable and record["state"] != "revoked":
+            if item.final and not written and not self._journal.durable and item.report.state != "revoked":
                 self.tally.unsaved += 1
                 self._tries.forget(item)
                 continue
@@ -186,9 +189,11 @@ class Job:
             if item.next_try is not None:
                 used, due = item.next_try.used, time.time() + item.next_try.delay
                 again.append(Again(item.task_id, used.try_number, used.failures, used.disruptions, due, record))
+            elif not item.report.ticket:
+                continue  # the journal has its next try already
             elif record["state"] != "revoked":
                 ended.append((item.task_id, record))
-            elif item.report.ticket:
+            else:
                 # Stopped by the user: that used nothing up, and the task begins anew when the run is taken up again.
                 used = item.used
                 again.append(Again(item.task_id, used.try_number + 1, used.failures, used.disruptions, 0.0, record))
@@ -218,8 +223,8 @@ class Job:
 
     def _cannot_save(self, ends: Iterable[tuple[News, dict[str, Any]]]) -> None:
         """Results can no longer be kept anywhere: pods that have one stay for their owner, revoked ones go."""
-        for item, record in ends:
-            if record["state"] == "revoked":
+        for item, _ in ends:
+            if item.report.state == "revoked":
                 self._tries.settle(item)
             else:
                 self.tally.unsaved += 1

@@ -29,6 +29,8 @@ def journal_path(given: str | None, run_id: str) -> Path | None:
 
 def resume_command(run_id: str) -> str:
     """This command as it was called, with its run id."""
-    words = sys.argv[1:]
-    named = any(word == "--run-id" or word.startswith("--run-id=") for word in words)
-    return shlex.join(["shard-executor", *words, *([] if named else ["--run-id", run_id])])
+    words = [word for word in sys.argv[1:] if word != "--retry-failed"]  # it would run what has failed since again
+    if not any(word == "--run-id" or word.startswith("--run-id=") for word in words):
+        at = words.index("--") if "--" in words else len(words)
+        words[at:at] = ["--run-id", run_id]
+    return shlex.join(["shard-executor", *words])

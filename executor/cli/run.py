@@ -221,6 +221,8 @@ def command(
         book = session.open_journal()
         if results is not None:
             inputs = [path for path in (tasks, template_path) if path is not None and path != "-"]
+            if session.settings.journal is not None:
+                inputs.append(str(session.settings.journal))
             result_file = ResultFile(results, overwrite=overwrite, inputs=inputs, own=book.results)
         cluster = session.connect(listed)
         builder = session.builder(listed)
@@ -229,7 +231,7 @@ def command(
         opened = session.begin(listed, cluster, absolute(results) if results not in (None, "-") else None)
         if result_file is not None:
             result_file.open()
-        hint = f"remove them with: {delete_command(session.namespace, session.instance)}"
+        hint = f"remove them with: {delete_command(session.namespaces, session.instance)}"
         if resume_with is not None:
             hint = f"take the run up again with: {resume_with}; or {hint}"
         with StopRequest(hint) as stop:

@@ -202,13 +202,15 @@ class RunBook:
             raise CommandError(f"{fault}; nothing was created") from fault
 
     def _unexplained(self, pods: Sequence[FoundPod], namespaces: Sequence[str]) -> CommandError:
+        from shard_executor.cli.run_settings import delete_command
+
         where = f"the journal {self._path}" if self._path is not None else "a run without a journal"
         several = len(pods) != 1
         return CommandError(
             f"there {'are' if several else 'is'} {len(pods)} pod{'s' if several else ''} of a run {self._run_id} in "
             f"namespace {', '.join(namespaces)} that {where} knows nothing of, for example {pods[0].name}: go on where "
             "that run's journal is (--journal), take another --run-id, or remove them first: "
-            f"kubectl delete pods -n {namespaces[0]} -l shard-executor/instance={self._instance}; nothing was created"
+            f"{delete_command(namespaces, self._instance)}; nothing was created"
         )
 
     def _make_room(self, credentials: Callable[[], Credentials], found: Plan, entries: dict[str, TaskEntry]) -> None:
@@ -222,7 +224,8 @@ class RunBook:
         try:
             remove_pods(credentials(), [*delete, *found.awaited], keep=keep)
             if found.awaited:
-                say(f"waiting for {len(found.awaited)} pods of the interrupted run to go")
+                several = "s" if len(found.awaited) != 1 else ""
+                say(f"waiting for {len(found.awaited)} pod{several} of the interrupted run to go")
             alive = await_gone(credentials(), found.awaited, GONE_LIMIT)
         except PodsError as fault:
             raise CommandError(f"{fault}; nothing was created") from fault

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,7 +50,10 @@ class RunSettings:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a run. `journal` is where it can be taken up again from, if anywhere."""
+    """What became of a run.
+
+    `journal` is where it can be taken up again from, if anywhere; `namespaces` are all that its tasks are in.
+    """
 
     run_id: str
     namespace: str
@@ -62,6 +66,7 @@ class Outcome:
     stopped_by: str | None = None
     journal: Path | None = None
     resumed: bool = False
+    namespaces: Sequence[str] = ()
 
 
 def new_run_id() -> str:
@@ -69,9 +74,9 @@ def new_run_id() -> str:
     return secrets.token_hex(5)
 
 
-def delete_command(namespace: str, instance: str) -> str:
-    """The command with which a user removes the pods of a run."""
-    return f"kubectl delete pods -n {namespace} -l shard-executor/instance={instance}"
+def delete_command(namespaces: Sequence[str], instance: str) -> str:
+    """The command with which a user removes the pods of a run from all of its namespaces."""
+    return " && ".join(f"kubectl delete pods -n {name} -l shard-executor/instance={instance}" for name in namespaces)
 
 
 def check_run_id(run_id: str) -> str:

@@ -272,6 +272,7 @@ class Session:
             stop.signal.name if stop.signal else None,
             settings.journal,
             opened.resumed,
+            self.namespaces,
         )
 
     def _describe(self, supervisor: Supervisor, job: Job) -> dict[str, Any]:

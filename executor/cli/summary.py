@@ -71,9 +71,7 @@ def is_unfinished(outcome: Outcome) -> bool:
     tally = outcome.tally
     if outcome.journal is None:
         return False
-    return (
-        tally.write_error is not None or tally.states["succeeded"] + tally.failed < tally.total or bool(tally.unsaved)
-    )
+    return tally.broken or tally.states["succeeded"] + tally.failed < tally.total or bool(tally.unsaved)
 
 
 def _clean_up_with(outcome: Outcome) -> str | None:
@@ -81,7 +79,7 @@ def _clean_up_with(outcome: Outcome) -> str | None:
     tally = outcome.tally
     if tally.cleaned and not (tally.unconfirmed or tally.unsaved or tally.pods_left or tally.left):
         return None
-    return delete_command(outcome.namespace, outcome.instance)
+    return delete_command(outcome.namespaces or [outcome.namespace], outcome.instance)
 
 
 def _error(outcome: Outcome) -> str | None:

@@ -218,7 +218,7 @@ class Tries:
 
     def _end_waiting(self, task_id: str, entry: _Open) -> None:
         """A task without a pod that waited for its next try is over."""
-        words = "the task was revoked before its next try"
+        words = "stopped before its next try"
         report = Report("", "revoked", True, "revoked", "Revoked", message=words)
         if entry.last is not None:
             last = entry.last
