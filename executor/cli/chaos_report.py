@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +117,7 @@ class Audit:
         return asdict(self)
 
 
-def audit(groups: Sequence[Group], ends: Ends, disrupted: frozenset[str] | set[str]) -> Audit:
+def audit(groups: Sequence[Group], ends: Ends, disrupted: Set[str]) -> Audit:
     """Compares results, the tasks' own logs of their runs, and what the cluster says that it disrupted.
 
     Args:
@@ -140,17 +140,23 @@ def audit(groups: Sequence[Group], ends: Ends, disrupted: frozenset[str] | set[s
         if results != 1 or record.get("state") != "succeeded":
             found.problems.append(f"{group.task_id}: {results} results, state {record.get('state')}")
             continue
-        pods = group.completed_by()
-        found.completed += len(pods)
-        found.repeated += len(pods) > 1
-        if record.get("pod") not in pods:
-            found.problems.append(f"{group.task_id}: succeeded by pod {record.get('pod')}, which did not complete it")
-        for pod, runs in Counter(pods).items():
-            if runs > 1:
-                found.problems.append(f"{group.task_id}: pod {pod} completed it {runs} times")
-            elif pod != record.get("pod") and pod not in disrupted:
-                found.problems.append(f"{group.task_id}: completed by pod {pod} as well, which nothing had disrupted")
+        found.problems += _runs(group, record, disrupted, found)
     return found
+
+
+def _runs(group: Group, record: Mapping[str, Any], disrupted: Set[str], found: Audit) -> Iterator[str]:
+    """Counts the runs of a task that succeeded; says which of them should not have been."""
+    runs = Counter(group.completed_by())
+    found.completed += runs.total()
+    found.repeated += runs.total() > 1
+    own = (record.get("pod"), record.get("uid"))
+    if own not in runs:
+        yield f"{group.task_id}: succeeded by pod {own[0]} (uid {own[1]}), which did not complete it"
+    for (name, uid), times in runs.items():
+        if times > 1:
+            yield f"{group.task_id}: pod {name} (uid {uid}) completed it {times} times"
+        elif (name, uid) != own and name not in disrupted:
+            yield f"{group.task_id}: completed by pod {name} (uid {uid}) as well, which nothing had disrupted"
 
 
 def done_words(report: Mapping[str, Any]) -> str:

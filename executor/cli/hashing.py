@@ -20,9 +20,10 @@ AIMED_UNDER_CHAOS = 2500  # so that the job lasts long enough to be disturbed in
 _SKIPPED_FOLDERS = frozenset({b"__pycache__", b"site-packages", b"dist-packages"})
 # xargs reads the names from a file: any name works, and no list is too long. -z keeps sha256sum from escaping names.
 # The result appears under its name only when it is complete; until then the file is the pod's own (its host name is its
-# name), since two pods of a task may run at a time where the cluster has lost one. The last words name the pod.
+# name), since two pods of a task may run at a time where the cluster has lost one. The last words name the pod and
+# its folder on the development cluster, which is that of its uid: a pod that nobody knows of may get a namesake.
 _SCRIPT = """part="$2.$HOSTNAME"
-xargs -0 sha256sum -z -- < "$1" > "$part" && mv "$part" "$2" && echo "$HOSTNAME" >> "$3"
+xargs -0 sha256sum -z -- < "$1" > "$part" && mv "$part" "$2" && echo "$HOSTNAME $PWD" >> "$3"
 """
 
 
@@ -72,12 +73,13 @@ class Group:
     result: Path
     runs: Path
 
-    def completed_by(self) -> list[str]:
-        """The names of the pods that ran the command to its end, one for each time."""
+    def completed_by(self) -> list[tuple[str, str]]:
+        """Name and uid of the pods that ran the command to its end, one for each time."""
         try:
-            return self.runs.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = self.runs.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return []
+        return [(name, Path(place).parent.name) for name, _, place in (line.partition(" ") for line in lines)]
 
 
 def make_groups(files: Sequence[bytes], size: int | None, work: Path, *, aim: int = AIMED_PODS) -> list[Group]:

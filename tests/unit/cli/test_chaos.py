@@ -292,19 +292,25 @@ def test_figures_of_killed_shards_are_kept():
 # ---- exactly once
 
 
+def completed(group: Group, *runs: str) -> None:
+    """Writes the log of a task's runs as its pods do; `a-1/2` is pod a-1 with another uid than usual."""
+    pods = [run.partition("/") for run in runs]
+    group.runs.write_text("".join(f"{pod} /tmp/cluster/uid-{pod}{more}/work\n" for pod, _, more in pods))
+
+
 @pytest.fixture
 def groups(tmp_path: Path) -> list[Group]:
     made = []
     for name in ("a", "b"):
         group = Group(name, [], tmp_path / "l", tmp_path / "r", tmp_path / name)
-        group.runs.write_text(f"{name}-1\n")
+        completed(group, f"{name}-1")
         made.append(group)
     return made
 
 
 def ends_of(*records: tuple[str, str, str]) -> Ends:
     ends = Ends(2)
-    ends.take({"id": name, "state": state, "pod": pod} for name, state, pod in records)
+    ends.take({"id": name, "state": state, "pod": pod, "uid": f"uid-{pod}"} for name, state, pod in records)
     return ends
 
 
@@ -318,11 +324,19 @@ def test_one_result_and_one_run_each(groups):
 
 
 def test_a_second_run_is_legitimate_after_a_disruption_only(groups):
-    groups[0].runs.write_text("a-0\na-1\n")
+    completed(groups[0], "a-0", "a-1")
     assert audit(groups, ends_of(*GOOD), {"a-0"}).problems == []
     assert audit(groups, ends_of(*GOOD), {"a-0"}).repeated == 1
     (problem,) = audit(groups, ends_of(*GOOD), {"b-0"}).problems
-    assert problem == "a: completed by pod a-0 as well, which nothing had disrupted"
+    assert problem == "a: completed by pod a-0 (uid uid-a-0) as well, which nothing had disrupted"
+
+
+def test_a_namesake_of_the_pod_counts_as_another_one(groups):
+    """It was created, disrupted and removed while its shard was dead, so that nobody knew of it."""
+    completed(groups[0], "a-1/2", "a-1")
+    assert audit(groups, ends_of(*GOOD), {"a-1"}).problems == []
+    (problem,) = audit(groups, ends_of(*GOOD), set()).problems
+    assert problem == "a: completed by pod a-1 (uid uid-a-12) as well, which nothing had disrupted"
 
 
 @pytest.mark.parametrize(
@@ -331,7 +345,7 @@ def test_a_second_run_is_legitimate_after_a_disruption_only(groups):
         ((*GOOD, GOOD[1]), "b: 2 results, state succeeded"),
         (GOOD[:1], "b: 0 results, state None"),
         ((GOOD[0], ("b", "failed", "b-1")), "b: 1 results, state failed"),
-        ((GOOD[0], ("b", "succeeded", "b-2")), "b: succeeded by pod b-2, which did not complete it"),
+        ((GOOD[0], ("b", "succeeded", "b-2")), "b: succeeded by pod b-2 (uid uid-b-2), which did not complete it"),
         ((*GOOD, ("c", "succeeded", "c-1")), "c: a result of no task"),
     ],
 )
@@ -352,14 +366,14 @@ def test_a_try_that_failed_without_a_disruption_is_a_problem(groups):
 
 
 def test_a_pod_that_runs_twice_is_a_problem_whatever_happened_to_it(groups):
-    groups[0].runs.write_text("a-1\na-1\n")
-    assert audit(groups, ends_of(*GOOD), {"a-1"}).problems == ["a: pod a-1 completed it 2 times"]
+    completed(groups[0], "a-1", "a-1")
+    assert audit(groups, ends_of(*GOOD), {"a-1"}).problems == ["a: pod a-1 (uid uid-a-1) completed it 2 times"]
 
 
 def test_a_task_without_a_log_of_its_runs_is_a_problem(groups):
     groups[1].runs.unlink()
     (problem,) = audit(groups, ends_of(*GOOD), set()).problems
-    assert problem.startswith("b: succeeded by pod b-1, which did not")
+    assert problem.startswith("b: succeeded by pod b-1 (uid uid-b-1), which did not")
 
 
 # ---- words
