@@ -175,7 +175,7 @@ class SimKubelet:
     def recover_node(self, node: str) -> None:
         """Reconnects a node: what has waited happens now."""
         for step, life in self._lost.pop(node, []):
-            if not life.over:
+            if self._still_matters(step, life):
                 step(life)
 
     def stats(self) -> dict[str, int]:
@@ -238,7 +238,7 @@ class SimKubelet:
             if not self._timers or self._timers[0][0] > loop.time():
                 break
             _, _, step, life = heapq.heappop(self._timers)
-            if life.over:
+            if not self._still_matters(step, life):
                 continue
             held = self._lost.get(life.node)
             if held is not None:
@@ -247,6 +247,10 @@ class SimKubelet:
                 step(life)
         if self._timers and self._alarm is None:
             self._alarm = loop.call_at(self._timers[0][0], self._ring)
+
+    def _still_matters(self, step: Step, life: _Life) -> bool:
+        """A pod that has ended by itself while it was being deleted still has to go."""
+        return life.uid in self._lives and (not life.over or step == self._stop)
 
     def _begin(self, life: _Life) -> None:
         """The containers start, or fail to."""

@@ -163,6 +163,20 @@ def test_a_deletion_ends_a_running_pod():
     asyncio.run(scenario())
 
 
+def test_a_pod_that_ends_by_itself_while_it_is_deleted_goes():
+    async def scenario():
+        store = Store()
+        seen = record(store)
+        async with started(SimKubelet(store, SimSettings((0, 0), (0.05, 0.05), stop_seconds=0.2))):
+            store.create("pods", pod("a"))
+            await running(store, "a")
+            delete_pod(store, "default", "a")
+            await until(lambda: seen[-1][0] == "DELETED")
+        assert ended(seen[-1][1])["exitCode"] == 0
+
+    asyncio.run(scenario())
+
+
 def test_disruptions():
     async def scenario():
         store = Store()
