@@ -166,7 +166,37 @@ class Workplace:
     def results(self) -> dict[str, dict[str, Any]]:
         return read_results(self.out)
 
+    def lines(self) -> list[str]:
+        """The result lines so far."""
+        return self.out.read_text().splitlines() if self.out.exists() else []
+
+    def states(self) -> dict[str, str]:
+        """What the results say that became of each task."""
+        return {name: record["state"] for name, record in self.results().items()}
+
+    def refused(self, *arguments: str) -> str:
+        """What the command says to arguments that it refuses; it must not have touched anything."""
+        before = self.uids(), self.lines()
+        result = self.run(*arguments)
+        assert result.returncode == 2, result.stderr
+        assert result.stdout == ""
+        assert result.stderr.startswith("error: ")
+        assert (self.uids(), self.lines()) == before
+        return result.stderr
+
+    def left_run(self, run_id: str, *more: str) -> None:
+        """A run of three tasks, one of which has ended; the pods of the others wait for the gate."""
+        self.list(self.task("ended"), self.gated("open"), self.gated("other"))
+        process = self.start("--run-id", run_id, "--results", "out.jsonl", "--on-interrupt", "leave", *more)
+        self.until_ran("ended", "open", "other")
+        until(self.lines, "a result")
+        stop(process)
+
     # ---- the cluster
+
+    def uids(self) -> dict[str, str]:
+        """The uid of each task's pod that is there."""
+        return {task_of(pod): pod["metadata"]["uid"] for pod in self.pods()}
 
     def pods(self) -> list[dict[str, Any]]:
         return list(self.cluster.call("GET", "/api/v1/pods")["items"])
@@ -184,6 +214,14 @@ class Workplace:
         """Fails if a pod or a process of the commands is left."""
         assert [pod["metadata"]["name"] for pod in self.pods()] == []
         until(lambda: not any(map(_is_alive, self._started)), "the end of every process of the commands")
+
+
+def stop(process: subprocess.Popen[str], number: int = signal.SIGINT) -> str:
+    """Stops the command as the first Ctrl-C does; what its summary says."""
+    process.send_signal(number)
+    stdout, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 128 + number
+    return stdout
 
 
 def task_of(pod: Mapping[str, Any]) -> str:

@@ -252,7 +252,10 @@ class Job:
                 with_pods = [task_id for task_id in ids if tries.state(task_id) != RETRYING]
                 self._journal.interrupt(with_pods)  # first: whoever takes the run up must know who deleted these pods
             except OSError as fault:
+                # Whoever takes the run up would count these pods as lost, and they may be another process's by now.
                 tally.write_error = tally.write_error or fault
+                self._leave_them()
+                return
             for task_id in ids:
                 tries.revoke(task_id)
         deadline = time.monotonic() + self._stop_limit

@@ -69,7 +69,7 @@ def summary_object(
 def is_unfinished(outcome: Outcome) -> bool:
     """Whether there is something to take up again: a journal, and tasks in it that have not ended."""
     tally = outcome.tally
-    if outcome.journal is None:
+    if outcome.journal is None or tally.taken:
         return False
     return tally.broken or tally.states["succeeded"] + tally.failed < tally.total or bool(tally.unsaved)
 
@@ -77,7 +77,8 @@ def is_unfinished(outcome: Outcome) -> bool:
 def _clean_up_with(outcome: Outcome) -> str | None:
     """The command that removes what may be left of the run on the cluster, or None."""
     tally = outcome.tally
-    if tally.cleaned and not (tally.unconfirmed or tally.unsaved or tally.pods_left or tally.left):
+    left = tally.unconfirmed or tally.unsaved or tally.pods_left or tally.left or not tally.cleaned
+    if tally.taken or not left:
         return None
     return delete_command(outcome.namespaces or [outcome.namespace], outcome.instance)
 
@@ -85,6 +86,8 @@ def _clean_up_with(outcome: Outcome) -> str | None:
 def _error(outcome: Outcome) -> str | None:
     """Why the run was broken off, or None."""
     tally = outcome.tally
+    if tally.taken:
+        return f"{tally.write_error}; the pods are left to it"
     if tally.write_error is not None:
         kept = ""
         if tally.unsaved:

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from shard_executor.runs.journal_errors import JournalHeld
+
 
 @dataclass(slots=True)
 class Tally:
@@ -50,6 +52,11 @@ class Tally:
     def rate(self) -> float:
         """Pods that ran to an end under this process, per second."""
         return self.ran / self.seconds if self.seconds else 0.0
+
+    @property
+    def taken(self) -> bool:
+        """Whether another process has taken the run's journal: pods and results are that one's."""
+        return isinstance(self.write_error, JournalHeld)
 
     @property
     def broken(self) -> bool:
