@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from shard_executor.core.failures import DISAPPEARED
+
 if TYPE_CHECKING:
     from shard_executor.cli.hashing import Group
     from shard_executor.supervisor import ShardStats
 
 _RELIST = "relist:"
-_VANISHED = "PodDisappeared"  # the reason in their records
 MAX_PROBLEMS = 10  # shown of each list
 
 
@@ -93,7 +94,7 @@ class Ends:
 
     def vanished(self) -> int:
         """How many tries ended because their pod was gone, unseen."""
-        return sum(record.get("reason") == _VANISHED for record in self.failed_tries)
+        return sum(record.get("reason") == DISAPPEARED for record in self.failed_tries)
 
     def share(self) -> float:
         """Of the tasks that have ended, 0 to 1."""

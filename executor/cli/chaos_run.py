@@ -24,9 +24,8 @@ _log = logging.getLogger(__name__)
 _SHOWN_LOG = 3000  # characters
 
 NODES = 3  # one can be drained and one lost, and there is still somewhere to go
-# A pod that is evicted while nobody watches vanishes without a word: that counts as a failure. The audit makes sure
-# that no other failure hides behind these retries.
-LIMITS = TryLimits(retries=3, retry_delay=1.0, disruption_retries=20)
+# No retries: whatever the disturbances do to a pod, it is none of its task's failures.
+LIMITS = TryLimits(disruption_retries=20)
 
 
 class ChaosRun:

@@ -57,6 +57,12 @@ class FailureClass(StrEnum):
 
 DISRUPTIONS = frozenset({FailureClass.EVICTED, FailureClass.PREEMPTED, FailureClass.DRAINED, FailureClass.NODE_LOST})
 
+# Reasons of DELETED for pods whose deletion nobody has seen. The first went in a gap of the watch: seconds in which a
+# shard was started again or its stream was cut, and in which hardly anything but a disruption removes a pod. The second
+# went while no process of the run was there, for however long: it may well have succeeded and been collected.
+DISAPPEARED = "PodDisappeared"
+GONE_UNWATCHED = "PodGoneUnwatched"
+
 # DisruptionTarget reasons (KEP-3329 and pkg/controller/{podgc,tainteviction}).
 DISRUPTION_REASONS: dict[str, FailureClass] = {
     "PreemptionByScheduler": FailureClass.PREEMPTED,

@@ -64,7 +64,8 @@ class TaskHandler:
     """Holds one ticket's state; only `ShardState` changes it.
 
     `attempt` counts launches from 0, `tries` failed creates of the current attempt, `launch_deadline` is the time
-    after which a create that keeps failing is given up. `seen` says that this shard's watch has shown the pod,
+    after which a create that keeps failing is given up. `fresh` says that its pod was made by an earlier process of the
+    run and that nobody has been told yet that it runs, `seen` that this shard's watch has shown the pod,
     `read_due` when it is to be read for want of that. `pod_gone` says that the pod itself is no more, whatever the
     ticket's state.
     """
@@ -79,6 +80,7 @@ class TaskHandler:
     state: TaskState = TaskState.QUEUED
     uid: str | None = None
     began: bool = False
+    fresh: bool = False
     seen: bool = False
     has_body: bool = True
     tries: int = 0

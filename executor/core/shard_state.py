@@ -71,6 +71,7 @@ class ShardState(Watching):
             event.attempt,
         )
         task.began = event.began
+        task.fresh = event.fresh
         task.has_body = event.has_body
         self.tasks[event.ticket] = task
         self.counts[S.QUEUED] += 1

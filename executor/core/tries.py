@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shard_executor.core.backoff import backoff_delay
-from shard_executor.core.failures import FailureClass
+from shard_executor.core.failures import DISAPPEARED, FailureClass
 
 RESUBMIT_DELAY = 1.0  # seconds before the first resubmission: a node that drains evicts many pods at once
 RESUBMIT_CEILING = 60.0
@@ -47,6 +47,11 @@ THEN: dict[str, Then] = {
     FailureClass.REVOKED: Then.END,
 }
 CREATE_TIMEOUT = "CreateTimeout"  # reason of a create that was given up because the server could not be asked
+# Reasons that say more than their class.
+BY_REASON: dict[tuple[str, str], Then] = {
+    (FailureClass.CREATE_REFUSED, CREATE_TIMEOUT): Then.RETRY,
+    (FailureClass.DELETED, DISAPPEARED): Then.RESUBMIT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +107,7 @@ def next_try(
         limits: of the run.
         rng: for jitter.
     """
-    then = THEN.get(failure_class or "", Then.RETRY)
-    if then is Then.END and failure_class == FailureClass.CREATE_REFUSED and reason == CREATE_TIMEOUT:
-        then = Then.RETRY
+    then = BY_REASON.get((failure_class or "", reason or "")) or THEN.get(failure_class or "", Then.RETRY)
     if then is Then.END:
         return None
     if then is Then.RESUBMIT and used.disruptions < limits.disruption_retries:

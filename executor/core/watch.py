@@ -333,6 +333,10 @@ class Watch:
             self.streaming_lists = False
             self._list(now)
             return
+        if policy is Policy.RETRY and state is WatchState.WATCHING and self._stream.progress:
+            # It got somewhere: to come again costs the server little, and a blind shard holds up its pods. A list is
+            # another matter, so what asks for one keeps its place in the backoff.
+            self._backoff.reset()
         delay = self._delay(policy, info, now)
         if policy in (Policy.RELIST, Policy.RELIST_WHOLE):
             self.counters[f"relist:{info.fault}"] += 1

@@ -5,7 +5,14 @@ from __future__ import annotations
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev
 from shard_executor.core.backoff import backoff_delay
-from shard_executor.core.failures import PENDING_RULES, FailureClass, Stage, Verdict
+from shard_executor.core.failures import (
+    DISAPPEARED,
+    GONE_UNWATCHED,
+    PENDING_RULES,
+    FailureClass,
+    Stage,
+    Verdict,
+)
 from shard_executor.core.launch_faults import LaunchPolicy, launch_policy
 from shard_executor.core.launching import Launching
 from shard_executor.core.lifecycle import TaskHandler, TaskState
@@ -155,13 +162,16 @@ class Watching(Launching):
         task.pod_gone = True
         if task.state in (S.PENDING, S.RUNNING):
             if verdict is None:
+                unwatched = task.fresh and not task.seen
                 verdict = Verdict(
                     Stage.FAILED,
                     task.began,
                     FailureClass.DELETED,
-                    "PodDisappeared",
+                    GONE_UNWATCHED if unwatched else DISAPPEARED,
                     None,
-                    "the pod was deleted while it was not being watched",
+                    "the pod went while no process of this run was there: how it ended is not known"
+                    if unwatched
+                    else "the pod was deleted while it was not being watched",
                 )
             task.began = task.began or verdict.began
             if verdict.stage is Stage.SUCCEEDED:

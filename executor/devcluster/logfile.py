@@ -33,7 +33,8 @@ class LogWriter:
     """Appends one container's output to a file.
 
     The file is created with the first output. Beyond `limit` bytes it becomes the older half, and the older half
-    before that is dropped, so a log takes at most twice the limit.
+    before that is dropped, so a log takes at most twice the limit. Output that cannot be written (its folder has been
+    removed with the pod, the disk is full) is dropped, as everything after it: the other containers' goes on.
     """
 
     def __init__(self, path: str, *, limit: int = DEFAULT_LIMIT) -> None:
@@ -43,6 +44,7 @@ class LogWriter:
         self._size = 0
         self._rest = b""  # the beginning of a line whose end has not come yet
         self._last = 0.0
+        self._lost = False
 
     def write(self, data: bytes, now: float) -> None:
         """Adds output received at `now` (unix seconds)."""
@@ -73,8 +75,14 @@ class LogWriter:
             self._file = None
 
     def _append(self, data: bytes) -> None:
-        if not data:
+        if not data or self._lost:
             return
+        try:
+            self._write_out(data)
+        except OSError:
+            self._lost = True
+
+    def _write_out(self, data: bytes) -> None:
         if self._file is not None and self._size + len(data) > self._limit:
             self._file.close()
             os.replace(self._path, rotated(self._path))

@@ -117,6 +117,16 @@ def test_a_log_is_bounded_and_its_tail_spans_the_halves(tmp_path):
     assert read(path, tail_lines=3).splitlines() == lines[-3:]
 
 
+def test_output_that_cannot_be_written_is_dropped(tmp_path):
+    """A pod's folder goes with the pod, while its last process may still have a word to say."""
+    writer = LogWriter(str(tmp_path / "gone" / "x.log"))
+    writer.write(b"terminated by signal 9\n", 900.0)
+    (tmp_path / "gone").mkdir()
+    writer.write(b"and more", 901.0)
+    writer.close()
+    assert list((tmp_path / "gone").iterdir()) == []
+
+
 def test_long_lines_are_split_and_joined_again(tmp_path):
     path = tmp_path / "x.log"
     writer = LogWriter(str(path))

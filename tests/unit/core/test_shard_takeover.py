@@ -160,7 +160,9 @@ def test_a_pod_known_by_its_uid_that_is_gone_is_lost(bench: Bench, uid: str | No
         bench(ev.Relisted(bench.now, "ns"))
     bench.one(act.ReadPod)
     bench(ev.PodRead("t", uid, False, False, RUNNING if uid else None))
-    assert bench.one(act.Report).matches(state="lost", failure_class="deleted", pod="t-s-0", uid="u", began=True)
+    assert bench.one(act.Report).matches(
+        state="lost", failure_class="deleted", reason="PodGoneUnwatched", pod="t-s-0", uid="u", began=True
+    )
     bench(ev.Acknowledged("t"))
     bench.none(act.RemovePod)
     bench.one(act.Closed)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from shard_executor.core.failures import FailureClass
+from shard_executor.core.failures import DISAPPEARED, GONE_UNWATCHED, FailureClass
 from shard_executor.core.tries import CREATE_TIMEOUT, THEN, NextTry, Then, TryLimits, Used, next_try
 
 LIMITS = TryLimits(retries=2, retry_delay=8.0, retry_ceiling=20.0, disruption_retries=3)
@@ -55,6 +55,11 @@ def test_these_end_a_task_whatever_is_left(failure):
 
 def test_a_create_that_ran_out_of_time_is_repeated():
     assert len(follow(FailureClass.CREATE_REFUSED, reason=CREATE_TIMEOUT)) == 2
+
+
+def test_a_pod_that_went_in_a_gap_of_the_watch_was_most_likely_disrupted():
+    assert {step.then for step in follow(FailureClass.DELETED, reason=DISAPPEARED, retries=0)} == {Then.RESUBMIT}
+    assert follow(FailureClass.DELETED, reason=GONE_UNWATCHED, retries=0) == []
 
 
 def test_a_class_of_a_newer_shard_counts_as_a_failure():

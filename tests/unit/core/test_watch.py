@@ -286,3 +286,29 @@ def test_random_life_keeps_the_rules():
                 )
             in_flight = script.watch.state not in (wt.WatchState.EMPTY, wt.WatchState.BACKING_OFF)
             assert in_flight or script.wake is not None
+
+
+def test_a_stream_that_got_somewhere_is_asked_for_again_soon_however_often_it_breaks():
+    script = watching(50).fail(Fault.DISCONNECTED).opened()  # an old stream is opened again without a delay
+    delays = []
+    for version in range(60, 70):
+        script.received(version=version).fail(Fault.DISCONNECTED)
+        delays.append(script.wait())
+        script.opened()
+    assert delays == [0.8] * 10
+    delays = []
+    for _ in range(3):  # nothing comes any more
+        script.fail(Fault.DISCONNECTED)
+        delays.append(script.wait())
+        script.opened()
+    assert delays == [1.6, 3.2, 6.4]
+
+
+def test_what_asks_for_a_list_keeps_its_place_in_the_backoff():
+    script = watching(50)
+    delays = []
+    for version in (60, 70, 80):
+        script.received(version=version).error(Fault.EXPIRED)
+        delays.append(script.wait())
+        script.opened().received(end_version=version)
+    assert delays == [0.8, 1.6, 3.2]
