@@ -154,9 +154,8 @@ def test_a_journal_in_which_no_run_has_begun_is_discarded(tmp_path: Path) -> Non
     path = tmp_path / "r.sqlite"
     Journal(path, run_id="r").end()
     assert not discard_unbegun(path)
-    with Journal(path, run_id="r"):
-        with pytest.raises(JournalHeld):
-            discard_unbegun(path)
+    with Journal(path, run_id="r"), pytest.raises(JournalHeld):
+        discard_unbegun(path)
     assert discard_unbegun(path)
     assert os.listdir(tmp_path) == []
     with Journal(path, run_id="r") as journal:
