@@ -47,6 +47,8 @@ class Job:
         stop: asked to stop by a signal.
         stop_limit: seconds that revoked tasks may take to be confirmed.
         leave: a stop lets pods go on instead of deleting them.
+        end_engine: finishes creates under way and ends the shards; what they said until then is still reported. Called
+            before pods are left, so that none appears afterwards.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Job:
         stop: StopRequest,
         stop_limit: float,
         leave: bool = False,
+        end_engine: Callable[[], None] | None = None,
     ) -> None:
         self._tries = tries
         self._builder = builder
@@ -74,6 +77,7 @@ class Job:
         self._stop = stop
         self._stop_limit = stop_limit
         self._leave = leave
+        self._end_engine = end_engine
         self._starts = starts
         # Pods that are there come first: they are alive whether or not we look. `sorted` keeps the list's order.
         adopted = {task_id for task_id, start in starts.items() if start.known.uid is not None}
@@ -81,6 +85,7 @@ class Job:
         self._news: list[News] = []
         self._committed_at = 0.0
         self._stopping = False
+        self._ended_engine = False
         self._shown = ("", 0.0)
         self.tally = tally
         self.latest: Snapshot | None = None  # may be read by other threads
@@ -91,7 +96,6 @@ class Job:
         self._take_and_collect()
         if self._tries or self._waiting:
             self._tries.halt()
-            self._stopping = True
             # Without its journal a run cannot say who deleted its pods; with them it can be taken up again.
             unwritten = isinstance(self.tally.write_error, JournalError) and self._journal.durable
             if (self._leave or unwritten) and self.tally.engine_error is None:
@@ -193,7 +197,7 @@ class Job:
                 continue  # the journal has its next try already
             elif record["state"] != "revoked":
                 ended.append((item.task_id, record))
-            else:
+            elif item.report.uid is not None or item.report.attempt:
                 # Stopped by the user: that used nothing up, and the task begins anew when the run is taken up again.
                 used = item.used
                 again.append(Again(item.task_id, used.try_number + 1, used.failures, used.disruptions, 0.0, record))
@@ -234,13 +238,23 @@ class Job:
 
     def _leave_them(self) -> None:
         """Pods go on without us; what is known of them is in the journal."""
+        if self._end_engine is not None:
+            self._end_engine()
+            self._ended_engine = True
         self._collect(at_once=True)
-        states = {task_id: self._tries.state(task_id) for task_id in self._tries.open_ids()}
-        left = [task_id for task_id, state in states.items() if state not in (WAITING, RETRYING)]
+        ids = [*self._tries.open_ids(), *(task.id for task in self._waiting)]
+        left = {task_id for task_id in ids if self._has_pod(task_id)}
         self.tally.left = len(left)
-        self._record([bare_record(task_id, LEFT, "stopped; its pod goes on") for task_id in left])
-        others = [task_id for task_id in states if states[task_id] in (WAITING, RETRYING)]
-        self._not_started([*others, *(task.id for task in self._waiting)])
+        self._record([bare_record(task_id, LEFT, "stopped; its pod goes on") for task_id in ids if task_id in left])
+        self._not_started(task_id for task_id in ids if task_id not in left)
+
+    def _has_pod(self, task_id: str) -> bool:
+        """Whether the current try of an open task has a pod: one that was seen, or one that was there before us."""
+        start = self._starts.get(task_id) or Start()
+        if task_id not in self._tries:
+            return start.known.uid is not None
+        seen = self._tries.state(task_id) not in (WAITING, RETRYING)
+        return seen or (start.known.uid is not None and start.used == self._tries.used(task_id))
 
     def _revoke_them(self) -> None:
         """Revokes what is under way and waits for it, at most the stop limit; every task gets a result line."""
@@ -256,6 +270,7 @@ class Job:
                 tally.write_error = tally.write_error or fault
                 self._leave_them()
                 return
+            self._stopping = True
             for task_id in ids:
                 tries.revoke(task_id)
         deadline = time.monotonic() + self._stop_limit
@@ -271,15 +286,27 @@ class Job:
         self._not_started([task.id for task in self._waiting])
 
     def _not_started(self, ids: Iterable[str]) -> None:
-        self._record([bare_record(task_id, NOT_STARTED, "stopped before it was started") for task_id in ids])
+        tries = self._tries
+        self._record(
+            [
+                bare_record(
+                    task_id,
+                    NOT_STARTED,
+                    "stopped before its next try"
+                    if task_id in tries and tries.state(task_id) == RETRYING
+                    else "stopped before it was started",
+                )
+                for task_id in ids
+            ]
+        )
 
     def _clean_up(self) -> None:
         """Waits until the finished pods are deleted, at most CLEANUP_LIMIT."""
         tally, engine = self.tally, self._tries.engine
         deadline = time.monotonic() + CLEANUP_LIMIT
-        kept = tally.unconfirmed + tally.unsaved + len(self._tries)
+        kept = tally.unconfirmed + tally.unsaved + self._tries.under_way
         while engine.open_tickets > kept and not (tally.unconfirmed or tally.left or engine.failure):
-            if time.monotonic() >= deadline:
+            if self._ended_engine or time.monotonic() >= deadline:
                 tally.cleaned = False
                 break
             engine.drain()

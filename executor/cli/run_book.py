@@ -176,7 +176,8 @@ class RunBook:
             found = plan(entries, pods, self._run_id)
             self._make_room(credentials, found, entries)
             journal.commit(again=[_restart(entries[task_id]) for task_id in found.restarted])
-            journal.carry_on(task_id for task_id in found.known if entries[task_id].interrupted)
+            again = set(found.restarted)
+            journal.carry_on(entry.id for entry in entries.values() if entry.interrupted and entry.id not in again)
             entries = journal.entries()
             ended = list(journal.results())
         except JournalError as fault:

@@ -249,6 +249,7 @@ class Session:
                     stop=stop,
                     stop_limit=settings.stop_limit,
                     leave=settings.leave,
+                    end_engine=lambda: supervisor.end(timeout=END_LIMIT),
                 )
                 view.start()
                 try:

@@ -110,6 +110,8 @@ def _open_task(found: Plan, entry: TaskEntry, pods: list[FoundPod]) -> None:
     # A launch attempt follows another only when that one's pod was lost before its task began.
     newest = max(pods, key=lambda pod: pod.attempt, default=None)
     found.remove += [pod for pod in pods if pod is not newest]
+    if entry.interrupted and newest is None and entry.uid is None and not entry.attempt:
+        return  # it was stopped before it had a pod: this try has not been made yet
     if entry.interrupted and (newest is None or (newest.deleting and not newest.finished)):
         # Its pod was being deleted on the user's word: that is no failure, and no end of the task.
         if newest is not None:

@@ -245,6 +245,45 @@ def test_tasks_whose_turn_had_not_come_are_told_apart_from_those_that_are_left(h
     assert here.ran() == {f"t{n}": 1 for n in range(6)}
 
 
+def test_a_stop_that_deletes_uses_up_a_try_only_of_tasks_that_had_a_pod(here):
+    here.list(*(here.gated(f"t{n}") for n in range(8)))
+    options = ["--run-id", "tries", "--parallelism", "3", "--shards", "1", "--results", "out.jsonl"]
+    process = here.start(*options)
+    here.until_ran("t0", "t1", "t2")
+    until(lambda: [pod["status"]["phase"] for pod in here.pods()] == ["Running"] * 3, "three running")
+    stop(process)
+    assert here.pods() == []
+    here.open_gate()
+    assert here.run(*options).returncode == 0
+    tries = {name: record["tries"] for name, record in here.results().items()}
+    assert tries == here.ran() == {f"t{n}": 2 if n < 3 else 1 for n in range(8)}
+
+
+def test_stopped_as_soon_as_it_is_taken_up_again_it_still_knows_the_pods_that_it_leaves(here):
+    here.list(*(here.gated(f"t{n}") for n in range(6)), here.task("retried", "exit 1", retries=1, priority=1))
+    options = ["--run-id", "brief", "--parallelism", "3", "--shards", "1", "--results", "out.jsonl"]
+    options += ["--on-interrupt", "leave", "--retry-delay", "600"]
+    process = here.start(*options)
+    here.until_ran("t0", "t1", "t2")
+    here.until_logged("again in ")
+    until(lambda: [pod["status"]["phase"] for pod in here.pods()] == ["Running"] * 3, "three running")
+    here.kill(process)
+    process = here.start(*options)
+    here.until_logged("taken up again: 0 had ended, 3 had a pod")
+    assert "3 left running, 4 not started" in stop(process)
+    assert {name for name, state in here.states().items() if state == "left"} == set(here.uids()) == {"t0", "t1", "t2"}
+    here.open_gate()
+    process = here.start(*options)
+    until(lambda: sum("succeeded" in line for line in here.lines()) == 6, "all others ended")
+    assert stop(process)
+    assert here.results()["retried"] == {
+        "id": "retried",
+        "state": "not-started",
+        "message": "stopped before its next try",
+    }
+    assert here.ran() == {**{f"t{n}": 1 for n in range(6)}, "retried": 1}
+
+
 def test_the_words_of_a_stop_are_a_command_that_works(here):
     here.list(here.task("a"), here.gated("b"))
     process = here.start("--results", "out.jsonl")

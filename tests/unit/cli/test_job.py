@@ -37,6 +37,7 @@ class ScriptedEngine:
         self.failure = None
         self.pods_left = []
         self.most_open = 0
+        self.uid = None  # of pods, if reports are to name one
         self._open = set()
 
     def submit(self, submission):
@@ -49,8 +50,10 @@ class ScriptedEngine:
 
     def _end(self, ticket, state):
         failure = "container-error" if state == "failed" else None
-        self.reports.append(Report(ticket, "running", False))
-        self.reports.append(Report(ticket, state, True, failure_class=failure, exit_code=0 if failure is None else 3))
+        uid = self.uid
+        self.reports.append(Report(ticket, "running", False, uid=uid))
+        code = 0 if failure is None else 3
+        self.reports.append(Report(ticket, state, True, failure_class=failure, exit_code=code, uid=uid))
 
     def drain(self):
         reports, self.reports = self.reports, []
@@ -322,18 +325,20 @@ def test_higher_priorities_and_pods_that_are_there_come_first(journals):
     assert engine.submitted[1].priority == 5
 
 
-def test_a_stop_that_deletes_uses_up_no_try(journals):
+@pytest.mark.parametrize(("uid", "number"), [("u", 1), (None, 0)])
+def test_a_stop_that_deletes_uses_up_no_retry_and_without_a_pod_no_try(journals, uid, number):
     stop = StopRequest()
 
     def answer(name):
         stop.signal = signal.SIGINT
 
     engine = ScriptedEngine(answer)
+    engine.uid = uid
     job, records, journal = job_maker(journals, engine, [TaskSpec("a", image="i")], stop=stop)
     job.run()
     assert [record["state"] for record in records] == ["revoked"]
     entry = journal.entries()["a"]
-    assert (entry.ended, entry.try_number, entry.failures, entry.interrupted) == (False, 1, 0, False)
+    assert (entry.ended, entry.try_number, entry.failures, entry.interrupted) == (False, number, 0, uid is None)
 
 
 def test_a_stop_without_an_answer_leaves_the_task_marked_as_interrupted(journals):

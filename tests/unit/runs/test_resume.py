@@ -63,6 +63,10 @@ def test_an_interrupted_task_without_a_pod_begins_anew():
     assert found == Plan(restarted=["a"])
 
 
+def test_an_interrupted_task_that_never_had_a_pod_begins_the_try_that_it_was_to_make():
+    assert laid(TaskEntry("a", "d", interrupted=True)) == Plan()
+
+
 def test_an_interrupted_tasks_pod_is_waited_for_while_it_goes():
     dying = pod("a", deleting=True, began=True)
     assert laid(TaskEntry("a", "d", interrupted=True), dying) == Plan(restarted=["a"], awaited=[dying])
