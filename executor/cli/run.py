@@ -189,6 +189,8 @@ def command(
         template = load_template(Path(template_path)) if template_path is not None else None
     except TemplateError as fault:
         raise CommandError(f"--template: {fault}") from fault
+    if retry_failed and (run_id is None or journal == "none"):
+        raise CommandError("--retry-failed runs tasks again that failed in an earlier run: name it with --run-id")
     run_id = check_run_id(run_id) if run_id is not None else None
     name = run_id or new_run_id()
     session = Session(
@@ -228,7 +230,11 @@ def command(
         builder = session.builder(listed)
         session.check_journal(listed, builder, cluster)
         view = make_view(progress)
-        opened = session.begin(listed, cluster, absolute(results) if results not in (None, "-") else None)
+        try:
+            opened = session.begin(listed, cluster, absolute(results) if results not in (None, "-") else None)
+        except KeyboardInterrupt:  # it may wait for pods that are to go
+            say(f"interrupted before anything was created; take the run up again with: {resume_with}")
+            raise
         if result_file is not None:
             result_file.open()
         hint = f"remove them with: {delete_command(session.namespaces, session.instance)}"

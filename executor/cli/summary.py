@@ -12,6 +12,7 @@ from shard_executor.cli.results import LEFT, NOT_STARTED, timestamp
 from shard_executor.cli.run_settings import Outcome, delete_command
 from shard_executor.cli.stop import StopRequest
 from shard_executor.cli.streams import print_out
+from shard_executor.runs.journal_errors import JournalError
 
 TAIL_LINES = 5  # of a failed task's log in the summary; its result line has all that were fetched
 
@@ -88,6 +89,8 @@ def _error(outcome: Outcome) -> str | None:
     tally = outcome.tally
     if tally.taken:
         return f"{tally.write_error}; the pods are left to it"
+    if isinstance(tally.write_error, JournalError):
+        return f"{tally.write_error}; pods are left where they are, for whoever takes the run up again"
     if tally.write_error is not None:
         kept = ""
         if tally.unsaved:
@@ -143,7 +146,7 @@ def summary_text(outcome: Outcome, results: str | None, resume_with: str | None 
         lines.append(f"take it up again with: {resume_with}")
     command = _clean_up_with(outcome)
     if command:
-        lines.append(f"pods of this run may be left; remove them with: {command}")
+        lines.append(f"pods of this run {'go on' if tally.left else 'may be left'}; remove them with: {command}")
     return "\n".join(lines)
 
 

@@ -116,7 +116,7 @@ def test_without_room_for_a_journal_nothing_is_created(here):
 
 def test_a_disk_that_gets_full_breaks_the_run_off_and_loses_nothing(here):
     names = [f"t{n}" for n in range(60)]
-    loud = "head -c 1500 /dev/zero | tr '\\0' x; exit 1"
+    loud = "head -c 5000 /dev/zero | tr '\\0' x; exit 1"
     here.list(here.gated("long", priority=1), *(here.task(name, loud) for name in names))
     options = ["--run-id", "full", "--parallelism", "5", "--shards", "1"]
     result = limited(here, 120, *options)

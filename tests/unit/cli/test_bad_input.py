@@ -50,6 +50,7 @@ LISTS = [
         [],
         ["t.json, item 2: field 'id' must be text, not the number 1"],
     ),
+    ("t.jsonl", GOOD, ["--retry-failed"], ["--retry-failed", "name it with --run-id"]),
     ("t.json", '[{"id": "a",\n "image": }]', [], ["t.json, line 2: not valid JSON: Expecting value"]),
     (
         "t.yaml",
