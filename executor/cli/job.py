@@ -26,7 +26,6 @@ TICK = 0.1  # seconds between two looks at signals and the display
 COMMIT_EVERY = 0.1  # seconds between two commits: each costs a write through to the disk
 SHOW_EVERY = 0.2  # seconds between two snapshots for the display
 CLEANUP_LIMIT = 60.0  # seconds that the deletion of finished pods may take after the last result
-EXTRA_SUBMITTED = 500  # tasks handed over beyond twice the parallelism: enough to never starve a shard
 
 Records = list[dict[str, Any]]
 
@@ -41,7 +40,6 @@ class Job:
         journal: started, and knowing these tasks; a pod may be deleted once it has committed the pod's result.
         starts: where a task does not begin with its first try.
         tally: of the run; what had ended before is in it.
-        parallelism: pods alive at a time; bounds how many tasks are handed over ahead.
         write: takes the records of tasks that have ended; may raise OSError.
         view: shows progress.
         stop: asked to stop by a signal.
@@ -60,7 +58,6 @@ class Job:
         journal: Journal,
         starts: Mapping[str, Start],
         tally: Tally,
-        parallelism: int,
         write: Callable[[Records], None],
         view: View,
         stop: StopRequest,
@@ -71,7 +68,6 @@ class Job:
         self._tries = tries
         self._builder = builder
         self._journal = journal
-        self._ahead = 2 * parallelism + EXTRA_SUBMITTED
         self._write = write
         self._view = view
         self._stop = stop
@@ -85,6 +81,7 @@ class Job:
         self._news: list[News] = []
         self._committed_at = 0.0
         self._stopping = False
+        self._stop_by: float | None = None  # monotonic seconds: the end of the stop limit, once it runs
         self._ended_engine = False
         self._shown = ("", 0.0)
         self.tally = tally
@@ -118,7 +115,7 @@ class Job:
     # ---- handing over
 
     def _hand_over(self) -> None:
-        while self._waiting and self._tries.under_way < self._ahead:
+        while self._waiting and self._tries.has_room:
             task = self._waiting.popleft()
             start = self._starts.get(task.id) or Start()
             self._tries.submit(
@@ -126,7 +123,8 @@ class Job:
                 self._maker(task, start),
                 retries=task.retries,
                 used=start.used,
-                delay=max(0.0, start.due - time.time()) if start.due else 0.0,
+                # At most as long as any delay: a wall clock that was ahead when it was written must not hold it up.
+                delay=min(max(0.0, start.due - time.time()), self._tries.longest_delay) if start.due else 0.0,
             )
             self.tally.submitted += 1
 
@@ -273,7 +271,7 @@ class Job:
             self._stopping = True
             for task_id in ids:
                 tries.revoke(task_id)
-        deadline = time.monotonic() + self._stop_limit
+        self._stop_by = deadline = time.monotonic() + self._stop_limit
         while tries and time.monotonic() < deadline and tally.engine_error is None:
             tries.wait(TICK)
             self._collect()
@@ -301,9 +299,9 @@ class Job:
         )
 
     def _clean_up(self) -> None:
-        """Waits until the finished pods are deleted, at most CLEANUP_LIMIT."""
+        """Waits until the finished pods are deleted, at most CLEANUP_LIMIT or what a stop has left of its limit."""
         tally, engine = self.tally, self._tries.engine
-        deadline = time.monotonic() + CLEANUP_LIMIT
+        deadline = time.monotonic() + CLEANUP_LIMIT if self._stop_by is None else self._stop_by
         kept = tally.unconfirmed + tally.unsaved + self._tries.under_way
         while engine.open_tickets > kept and not (tally.unconfirmed or tally.left or engine.failure):
             if self._ended_engine or time.monotonic() >= deadline:

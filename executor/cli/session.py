@@ -186,7 +186,7 @@ class Session:
         """
         from shard_executor.cli.job import Job
         from shard_executor.cli.tally import Tally
-        from shard_executor.runs.tries import Tries
+        from shard_executor.runs.tries import Tries, ahead_of
         from shard_executor.status.server import StatusServer
         from shard_executor.supervisor import Supervisor, SupervisorConfig
         from shard_executor.supervisor.config import default_shards
@@ -237,13 +237,12 @@ class Session:
             supervisor.start()
             try:
                 job = Job(
-                    Tries(supervisor, settings.tries),
+                    Tries(supervisor, settings.tries, ahead=ahead_of(settings.parallelism)),
                     builder,
                     opened.tasks,
                     journal=self.book.journal,
                     starts=opened.starts,
                     tally=tally,
-                    parallelism=settings.parallelism,
                     write=write,
                     view=view,
                     stop=stop,

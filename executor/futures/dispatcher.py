@@ -21,7 +21,7 @@ from shard_executor.core.tries import TryLimits, Used
 from shard_executor.futures.future import OpenTask, TaskFuture
 from shard_executor.futures.outcome import BrokenPodExecutor, TaskFailed, TaskResult, TaskRevoked
 from shard_executor.pods.task import TaskError, TaskSpec
-from shard_executor.runs.tries import News, Tries
+from shard_executor.runs.tries import News, Tries, ahead_of
 from shard_executor.status.describe import describe
 from shard_executor.supervisor import ShardStats, Submission, Supervisor
 
@@ -31,7 +31,6 @@ TICK = 0.05  # seconds between two looks at what no report announces: new tasks,
 LOOK_EVERY = 1.0  # seconds between two looks at whether the API server still lets the shards in
 CLEANUP_LIMIT = 60.0  # seconds that the deletion of finished pods may take after the last result
 END_LIMIT = 15.0  # seconds that shard processes have to leave
-EXTRA_HANDED = 500  # tasks handed over beyond twice the parallelism: enough to never starve a shard
 
 
 class Dispatcher:
@@ -58,8 +57,7 @@ class Dispatcher:
     ) -> None:
         self._supervisor = supervisor
         self._make = make
-        self._tries = Tries(supervisor, limits)
-        self._ahead = 2 * parallelism + EXTRA_HANDED
+        self._tries = Tries(supervisor, limits, ahead=ahead_of(parallelism))
         self._access_timeout = access_timeout
         self._on_end = on_end
         # Reentrant, as a signal handler may submit a task while its thread is in here.
@@ -248,7 +246,7 @@ class Dispatcher:
                 del self._open[task_id]
 
     def _hand_over(self) -> None:
-        while self._tries.under_way < self._ahead:
+        while self._tries.has_room:
             with self._lock:
                 if not self._waiting:
                     return

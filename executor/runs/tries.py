@@ -15,13 +15,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from shard_executor.core.tries import NextTry, TryLimits, Used, next_try
+from shard_executor.core.tries import RESUBMIT_CEILING, NextTry, TryLimits, Used, next_try
 from shard_executor.supervisor.config import Report, Submission
 
 if TYPE_CHECKING:
     from shard_executor.supervisor.config import ShardStats
 
 WAITING, RETRYING = "waiting", "retrying"
+EXTRA_AHEAD = 500  # tasks with the engine beyond twice the parallelism: enough to never starve a shard
+
+
+def ahead_of(parallelism: int) -> int:
+    """How many tasks may be with the engine at a time; the others' bodies need not exist yet."""
+    return 2 * parallelism + EXTRA_AHEAD
 
 
 class Engine(Protocol):
@@ -86,6 +92,7 @@ class Tries:
         limits: how often and how soon tasks are run again.
         rng: for jitter.
         clock: seconds, monotonic.
+        ahead: tasks that may be with the engine at a time; tries that are due wait for room. None is without limit.
     """
 
     def __init__(
@@ -93,11 +100,13 @@ class Tries:
         engine: Engine,
         limits: TryLimits,
         *,
+        ahead: int | None = None,
         rng: random.Random | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine = engine
         self._limits = limits
+        self._ahead = ahead
         self._rng = rng or random.Random()
         self._clock = clock
         self._open: dict[str, _Open] = {}
@@ -149,7 +158,7 @@ class Tries:
 
     def _hand_over_due(self) -> None:
         now = self._clock()
-        while self._due and self._due[0][0] <= now and not self._halted:
+        while self._due and self._due[0][0] <= now and self.has_room and not self._halted:
             due, task_id = heapq.heappop(self._due)
             entry = self._open.get(task_id)
             if entry is not None and entry.due == due:
@@ -161,7 +170,7 @@ class Tries:
         """Waits up to `timeout` seconds for something new; less if a try is due before."""
         if self._news:
             return
-        if self._due and not self._halted:
+        if self._due and self.has_room and not self._halted:
             timeout = max(0.0, min(timeout, self._due[0][0] - self._clock()))
         self.engine.wait(timeout)
 
@@ -240,6 +249,16 @@ class Tries:
 
     def __contains__(self, task_id: object) -> bool:
         return task_id in self._open
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another task may go to the engine now."""
+        return self._ahead is None or len(self._by_ticket) < self._ahead
+
+    @property
+    def longest_delay(self) -> float:
+        """Seconds that no try has to wait longer than."""
+        return max(self._limits.retry_ceiling, RESUBMIT_CEILING)
 
     @property
     def under_way(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -16,7 +17,7 @@ from shard_executor.pods.body import PodBuilder
 from shard_executor.pods.task import TaskSpec
 from shard_executor.runs.journal import Again, Journal, JournalUnwritable, RunHeader
 from shard_executor.runs.resume import Known, Start
-from shard_executor.runs.tries import Tries
+from shard_executor.runs.tries import Tries, ahead_of
 from shard_executor.supervisor import Report
 
 
@@ -125,13 +126,12 @@ def job_maker(journals, engine, tasks, *, write=None, stop=None, parallelism=10,
     journal = journals.enter_context(journal_of(engine, tasks, path))
     limits = TryLimits(retry_delay=0.0)
     job = Job(
-        Tries(engine, limits),
+        Tries(engine, limits, ahead=ahead_of(parallelism)),
         builder,
         tasks,
         journal=journal,
         starts=more.pop("starts", {}),
         tally=Tally(total=len(tasks)),
-        parallelism=parallelism,
         write=write or keep,
         view=NoView(),
         stop=stop or StopRequest(),
@@ -376,3 +376,14 @@ def test_a_stop_that_leaves_revokes_nothing(journals):
     assert {what for what, _ in engine.log} == {"written"}
     assert journal.entries()["t0"].uid == "u"
     assert not any(entry.ended or entry.interrupted for entry in journal.entries().values())
+
+
+def test_a_due_time_of_a_clock_that_was_ahead_holds_nothing_up_for_long(journals):
+    engine = ScriptedEngine()
+    starts = {"a": Start(Used(), time.time() + 86_400.0)}
+    job, _, _ = job_maker(journals, engine, [TaskSpec("a", image="i")], starts=starts)
+    waits = []
+    engine.wait = waits.append
+    job._hand_over()
+    job._tries.wait(86_400.0)
+    assert waits[0] <= 600.0

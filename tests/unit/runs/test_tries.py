@@ -141,6 +141,27 @@ def test_disruptions_leave_the_retries_alone(at):
     assert (done.final, done.used) == (True, Used(3, 1, 2))
 
 
+def test_tries_that_are_due_wait_for_room():
+    engine, clock = Engine(), Clock()
+    tries = Tries(engine, LIMITS, rng=random.Random(1), clock=clock, ahead=2)
+    for name in ("a", "b"):
+        tries.submit(name, maker(name))
+        engine.end(f"r/{name}/0", "container-error")
+    settle_all(tries)
+    for name in ("c", "d"):
+        tries.submit(name, maker(name))
+    assert not tries.has_room
+    clock.now += 1000
+    tries.drain()
+    tries.wait(0.5)
+    assert engine.waits == [0.5]  # what is due but has no room wakes nobody
+    assert engine.submitted == ["r/a/0", "r/b/0", "r/c/0", "r/d/0"]
+    engine.end("r/c/0")
+    settle_all(tries)
+    tries.drain()
+    assert engine.submitted[4:] in (["r/a/1"], ["r/b/1"])
+
+
 def test_what_earlier_processes_used_counts(at):
     engine, clock, tries = at
     tries.submit("a", maker("a"), used=Used(4, 1, 2), delay=30.0)
