@@ -55,6 +55,21 @@ def test_the_first_signal_deletes_what_is_under_way_and_writes_every_result(here
     assert cluster.stats()["pods"] == 0
 
 
+def test_pods_that_do_not_go_hold_the_command_no_longer_than_its_limit(here):
+    """A silent node ends nothing; without the limit the command would wait for as long as this test may take."""
+    folder, cluster = here
+    mixed_tasks(folder, 8)
+    process = start(folder, "--results", "out.jsonl", "--stop-timeout", "3")
+    until(lambda: (folder / "out.jsonl").exists() and len(read_results(folder / "out.jsonl")) == 5, "five results")
+    until(lambda: cluster.stats()["pods"] == 3, "the others under way")
+    cluster.fault("lose-node", gc_seconds=-1.0)
+    process.send_signal(signal.SIGINT)
+    stdout, _ = process.communicate(timeout=LIMIT * 0.75)
+    assert process.returncode == 130
+    assert "5 succeeded, 0 failed, 3 revoked" in stdout
+    assert "pods of this run may be left; remove them with: kubectl delete pods -n default" in stdout
+
+
 def test_ctrl_c_on_a_terminal_stops_the_command_and_not_its_shards_first(here):
     folder, cluster = here
     mixed_tasks(folder, 30)
