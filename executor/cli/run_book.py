@@ -16,7 +16,7 @@ from shard_executor.cli.errors import CommandError, warn
 from shard_executor.cli.streams import say
 from shard_executor.core.tries import Used
 from shard_executor.runs.journal import Again, Journal, JournalError, RunHeader, TaskEntry
-from shard_executor.runs.resume import FoundPod, Plan, Start, plan, task_and_try
+from shard_executor.runs.resume import FoundPod, Plan, Start, adopt_succeeded, plan, task_and_try
 from shard_executor.runs.state_folder import discard_unbegun, prune
 
 if TYPE_CHECKING:
@@ -227,9 +227,11 @@ class RunBook:
             if found.awaited:
                 several = "s" if len(found.awaited) != 1 else ""
                 say(f"waiting for {len(found.awaited)} pod{several} of the interrupted run to go")
-            alive = await_gone(credentials(), found.awaited, GONE_LIMIT)
+            there = await_gone(credentials(), found.awaited, GONE_LIMIT)
         except PodsError as fault:
             raise CommandError(f"{fault}; nothing was created") from fault
+        adopt_succeeded(found, there, entries, self._run_id)
+        alive = [pod for pod in there if not pod.finished]
         if alive:
             names = ", ".join(f"{pod.namespace}/{pod.name}" for pod in alive[:5])
             raise CommandError(

@@ -15,7 +15,7 @@ from shard_executor._fast import FORMAT_JSON, FORMAT_PROTOBUF, PodChange, PodTab
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev
 from shard_executor.core.credentials import Credentials
-from shard_executor.core.failures import judge
+from shard_executor.core.failures import Stage, judge
 from shard_executor.runs.resume import FoundPod
 from shard_executor.shard.api import Api, TransportFault, fault_of
 from shard_executor.shard.pod_requests import ATTEMPT_ANNOTATION, DONE_LABEL, SUBMISSION_ANNOTATION, PodRequests
@@ -67,7 +67,7 @@ def remove_pods(
 
 
 def await_gone(credentials: Credentials, pods: Sequence[FoundPod], limit: float) -> list[FoundPod]:
-    """Waits until these pods have gone or are finished, at most `limit` seconds; those that are still alive.
+    """Waits until these pods have gone or are finished, at most `limit` seconds; those that are there then.
 
     Raises:
         PodsError: the cluster did not answer a list.
@@ -80,10 +80,9 @@ def await_gone(credentials: Credentials, pods: Sequence[FoundPod], limit: float)
 
     async def wait(api: Api) -> list[FoundPod]:
         while True:
-            there = {pod.uid: pod for pod in await _find(api, namespaces, None)}
-            alive = [there[uid] for uid in wanted if uid in there and not there[uid].finished]
-            if not alive or time.monotonic() >= deadline:
-                return alive
+            there = [pod for pod in await _find(api, namespaces, None) if pod.uid in wanted]
+            if all(pod.finished for pod in there) or time.monotonic() >= deadline:
+                return there
             await asyncio.sleep(POLL)
 
     return asyncio.run(_with_api(credentials, wait))
@@ -146,4 +145,5 @@ def _found(pod: PodChange) -> FoundPod:
         verdict.began,
         pod.deleting,
         pod.labels().get(DONE_LABEL) == "True",
+        verdict.stage is Stage.SUCCEEDED,
     )

@@ -15,7 +15,11 @@ from shard_executor.runs.journal import TaskEntry
 
 @dataclass(frozen=True, slots=True)
 class FoundPod:
-    """A pod of the run as the cluster shows it. `kept` says that it is labelled as done and shall stay."""
+    """A pod of the run as the cluster shows it.
+
+    `finished` pods have ended one way or the other, `succeeded` ones well. `kept` says that it is labelled as done and
+    shall stay.
+    """
 
     namespace: str
     name: str
@@ -26,6 +30,7 @@ class FoundPod:
     began: bool = False
     deleting: bool = False
     kept: bool = False
+    succeeded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +111,36 @@ def plan(entries: Mapping[str, TaskEntry], pods: Iterable[FoundPod], run_id: str
     return found
 
 
+def adopt_succeeded(found: Plan, there: Iterable[FoundPod], entries: Mapping[str, TaskEntry], run_id: str) -> None:
+    """Takes up awaited pods that have succeeded after all: their interrupted tasks are not restarted.
+
+    Args:
+        found: changed in place.
+        there: the awaited pods that are still there, as they are now.
+        entries: those that the plan was made of.
+        run_id: of the run.
+    """
+    for pod in there:
+        of = task_and_try(pod.submission, run_id)
+        if of is None or not pod.succeeded or of[0] not in found.restarted:
+            continue
+        entry = entries[of[0]]
+        if of[1] == entry.try_number and pod.attempt >= entry.attempt:
+            found.restarted.remove(entry.id)
+            found.known[entry.id] = Known(pod.attempt, pod.uid, True)
+
+
 def _open_task(found: Plan, entry: TaskEntry, pods: list[FoundPod]) -> None:
     # A launch attempt follows another only when that one's pod was lost before its task began.
     newest = max(pods, key=lambda pod: pod.attempt, default=None)
     found.remove += [pod for pod in pods if pod is not newest]
     if entry.interrupted and newest is None and entry.uid is None and not entry.attempt:
         return  # it was stopped before it had a pod: this try has not been made yet
-    if entry.interrupted and (newest is None or (newest.deleting and not newest.finished)):
-        # Its pod was being deleted on the user's word: that is no failure, and no end of the task.
+    if entry.interrupted and (newest is None or (newest.deleting and not newest.succeeded)):
+        # Its pod was being deleted on the user's word: that is no failure, and no end of the task. One that has ended
+        # by that (its exit code 143, say) may be held by a finalizer or its kubelet for as long as they like.
         if newest is not None:
-            found.awaited.append(newest)
+            (found.remove if newest.finished else found.awaited).append(newest)
         found.restarted.append(entry.id)
     elif newest is not None and newest.attempt >= entry.attempt:
         same = entry.uid == newest.uid

@@ -134,7 +134,7 @@ def test_killed_while_ctrl_c_deletes_pods_that_are_still_there_they_go_on(here, 
 @pytest.mark.parametrize("way", ["second Ctrl-C", "killed"])
 def test_left_while_its_pods_are_being_deleted_it_waits_for_them_and_runs_their_tasks_anew(here, way):
     (here.folder / "pod.yaml").write_text(TEMPLATE)
-    stubborn = f"trap '' TERM; while [ ! -e {here.folder}/gate ]; do sleep 0.1; done"
+    stubborn = f"trap 'stopped=1' TERM; while [ ! -e {here.folder}/gate ]; do sleep 0.1; done; exit ${{stopped:-0}}"
     here.list(here.task("a", stubborn), here.task("b", stubborn))
     options = ["--run-id", "leaving", "--template", "pod.yaml", "--results", "out.jsonl"]
     process = here.start(*options)
@@ -156,6 +156,57 @@ def test_left_while_its_pods_are_being_deleted_it_waits_for_them_and_runs_their_
     assert result.returncode == 0, result.stderr
     assert here.ran() == {"a": 2, "b": 2}  # stopped by the user, so from the beginning, without --retries
     assert {(record["state"], record["tries"]) for record in here.results().values()} == {("succeeded", 2)}
+
+
+def held_run(here, cluster, then):
+    """A run whose one pod was being deleted when its process died; a finalizer holds the pod."""
+    (here.folder / "pod.yaml").write_text(TEMPLATE.replace("{labels:", "{finalizers: [example.com/hold], labels:"))
+    here.list(here.task("a", then))
+    options = ["--run-id", "held", "--template", "pod.yaml", "--results", "out.jsonl"]
+    process = here.start(*options)
+    here.until_ran("a")
+    until(lambda: here.pods()[0]["status"]["phase"] == "Running", "running")
+    cluster.fault("lost-response", verb="delete")
+    process.send_signal(signal.SIGINT)
+    until(lambda: "deletionTimestamp" in here.pods()[0]["metadata"], "being deleted")
+    here.kill(process)
+    cluster.clear_faults()
+    return options
+
+
+def let_go(here, cluster):
+    """Takes the finalizers off every pod."""
+    for pod in here.pods():
+        pod["metadata"]["finalizers"] = []
+        cluster.call("PUT", f"/api/v1/namespaces/default/pods/{pod['metadata']['name']}", pod)
+    until(lambda: not here.pods(), "the pods gone")
+
+
+def test_a_pod_that_ctrl_c_ended_and_a_finalizer_holds_is_no_failure_of_its_task(here, cluster):
+    options = held_run(here, cluster, f"if [ ! -e {here.folder}/gate ]; then exec sleep 100; fi")
+    until(lambda: here.pods()[0]["status"]["phase"] == "Failed", "ended by SIGTERM")
+    here.open_gate()
+    process = here.start(*options)
+    until(here.lines, "a result")
+    assert (here.states(), here.results()["a"]["tries"]) == ({"a": "succeeded"}, 2)
+    assert here.ran() == {"a": 2}
+    let_go(here, cluster)
+    process.communicate(timeout=LIMIT)
+    assert process.returncode == 0
+
+
+def test_a_pod_that_succeeds_while_it_is_waited_for_has_the_result(here, cluster):
+    options = held_run(here, cluster, f"trap '' TERM; while [ ! -e {here.folder}/gate ]; do sleep 0.1; done")
+    uid = here.uids()["a"]
+    process = here.start(*options)
+    here.until_logged("waiting for 1 pod of the interrupted run to go")
+    here.open_gate()
+    until(here.lines, "a result")
+    assert (here.states(), here.results()["a"]["uid"]) == ({"a": "succeeded"}, uid)
+    assert here.ran() == {"a": 1}
+    let_go(here, cluster)
+    process.communicate(timeout=LIMIT)
+    assert process.returncode == 0
 
 
 def test_the_second_ctrl_c_before_any_pod_is_deleted_and_then_taken_up_again(here, cluster):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shard_executor.runs.journal import TaskEntry
-from shard_executor.runs.resume import FoundPod, Known, Plan, plan, task_and_try
+from shard_executor.runs.resume import FoundPod, Known, Plan, adopt_succeeded, plan, task_and_try
 
 
 def pod(task: str, number: int = 0, attempt: int = 0, uid: str = "u", **state: bool) -> FoundPod:
@@ -72,10 +72,35 @@ def test_an_interrupted_tasks_pod_is_waited_for_while_it_goes():
     assert laid(TaskEntry("a", "d", interrupted=True), dying) == Plan(restarted=["a"], awaited=[dying])
 
 
-@pytest.mark.parametrize("state", [{}, {"finished": True}, {"finished": True, "deleting": True}])
+@pytest.mark.parametrize("state", [{}, {"finished": True}, {"finished": True, "deleting": True, "succeeded": True}])
 def test_an_interrupted_tasks_pod_that_lives_or_finished_is_followed(state):
     found = laid(TaskEntry("a", "d", uid="u", interrupted=True), pod("a", **state))
     assert found == Plan(known={"a": Known(0, "u", False)})
+
+
+def test_an_interrupted_tasks_pod_that_its_deletion_has_ended_is_no_end_of_the_task():
+    held = pod("a", deleting=True, finished=True, began=True)
+    assert laid(TaskEntry("a", "d", uid="u", interrupted=True), held) == Plan(restarted=["a"], remove=[held])
+    entry = TaskEntry("a", "d", uid="u")
+    assert laid(entry, held).known == {"a": Known(0, "u", True)}  # nobody stopped it: its end is its own
+
+
+def test_an_awaited_pod_that_succeeds_after_all_is_taken_up():
+    entries = {name: TaskEntry(name, "d", uid=name, interrupted=True) for name in "abc"}
+    pods = [pod(name, uid=name, deleting=True) for name in "abc"]
+    found = plan(entries, pods, "run")
+    assert found.restarted == ["a", "b", "c"]
+    well = pod("a", uid="a", deleting=True, finished=True, succeeded=True)
+    badly = pod("b", uid="b", deleting=True, finished=True)
+    adopt_succeeded(found, [well, badly], entries, "run")
+    assert (found.restarted, found.known) == (["b", "c"], {"a": Known(0, "a", True)})
+
+
+def test_an_earlier_try_that_succeeds_while_it_is_awaited_is_not_taken_up():
+    entries = {"a": TaskEntry("a", "d", try_number=1, uid="v", interrupted=True)}
+    found = plan(entries, [pod("a", 0)], "run")
+    adopt_succeeded(found, [pod("a", 0, finished=True, succeeded=True)], entries, "run")
+    assert (found.restarted, found.known) == (["a"], {})
 
 
 def test_an_earlier_try_that_still_lives_holds_up_the_next():
