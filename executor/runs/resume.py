@@ -131,24 +131,24 @@ def adopt_succeeded(found: Plan, there: Iterable[FoundPod], entries: Mapping[str
 
 
 def _open_task(found: Plan, entry: TaskEntry, pods: list[FoundPod]) -> None:
-    # A launch attempt follows another only when that one's pod was lost before its task began.
-    newest = max(pods, key=lambda pod: pod.attempt, default=None)
-    found.remove += [pod for pod in pods if pod is not newest]
-    if entry.interrupted and newest is None and entry.uid is None and not entry.attempt:
-        return  # it was stopped before it had a pod: this try has not been made yet
-    if entry.interrupted and (newest is None or (newest.deleting and not newest.succeeded)):
+    # A launch attempt follows another only when that one's pod was lost before its task began: earlier ones are over.
+    newest = max((pod for pod in pods if pod.attempt >= entry.attempt), key=lambda pod: pod.attempt, default=None)
+    for pod in pods:
+        if pod is not newest:
+            # What is still alive must be gone before another pod is made; beside one that is there it only goes.
+            (found.remove if pod.finished or newest is not None else found.awaited).append(pod)
+    if entry.interrupted and (entry.uid is not None if newest is None else newest.deleting and not newest.succeeded):
         # Its pod was being deleted on the user's word: that is no failure, and no end of the task. One that has ended
         # by that (its exit code 143, say) may be held by a finalizer or its kubelet for as long as they like.
         if newest is not None:
             (found.remove if newest.finished else found.awaited).append(newest)
         found.restarted.append(entry.id)
-    elif newest is not None and newest.attempt >= entry.attempt:
+    elif newest is not None:
         same = entry.uid == newest.uid
         found.known[entry.id] = Known(newest.attempt, newest.uid, newest.began or (same and entry.began))
         if entry.uid is not None and not same and newest.attempt == entry.attempt:
             # The pod that the journal knew has gone and another has its name: the known one decides.
             found.known[entry.id] = Known(entry.attempt, entry.uid, entry.began)
     elif entry.uid is not None or entry.attempt:
-        if newest is not None:
-            found.remove.append(newest)
+        # Without a uid its create may still be under way: the pod's name, the same again, finds it.
         found.known[entry.id] = Known(entry.attempt, entry.uid, entry.began)

@@ -67,6 +67,24 @@ def test_an_interrupted_task_that_never_had_a_pod_begins_the_try_that_it_was_to_
     assert laid(TaskEntry("a", "d", interrupted=True)) == Plan()
 
 
+def test_an_interrupted_task_whose_create_may_be_under_way_keeps_its_try():
+    found = laid(TaskEntry("a", "d", attempt=1, interrupted=True))
+    assert found == Plan(known={"a": Known(1, None, False)})
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_remnant_of_an_earlier_launch_attempt_is_never_the_tasks_pod(interrupted, finished):
+    old = pod("a", attempt=0, uid="u0", finished=finished, deleting=True)
+    found = laid(TaskEntry("a", "d", attempt=1, uid="u1", interrupted=interrupted), old)
+    assert (found.remove, found.awaited) == (([old], []) if finished else ([], [old]))
+    assert found.restarted == (["a"] if interrupted else [])
+    assert found.known == ({} if interrupted else {"a": Known(1, "u1", False)})
+    newer = pod("a", attempt=1, uid="u1")
+    found = laid(TaskEntry("a", "d", attempt=1, uid="u1", interrupted=interrupted), old, newer)
+    assert found == Plan(known={"a": Known(1, "u1", False)}, remove=[old])
+
+
 def test_an_interrupted_tasks_pod_is_waited_for_while_it_goes():
     dying = pod("a", deleting=True, began=True)
     assert laid(TaskEntry("a", "d", interrupted=True), dying) == Plan(restarted=["a"], awaited=[dying])
