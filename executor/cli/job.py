@@ -125,6 +125,7 @@ class Job:
                 used=start.used,
                 # At most as long as any delay: a wall clock that was ahead when it was written must not hold it up.
                 delay=min(max(0.0, start.due - time.time()), self._tries.longest_delay) if start.due else 0.0,
+                interrupted=start.interrupted,
             )
             self.tally.submitted += 1
 

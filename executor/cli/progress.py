@@ -259,7 +259,9 @@ def tail_lines(record: dict[str, Any], count: int) -> list[str]:
 def again_line(record: dict[str, Any], following: NextTry) -> str:
     """A try that another one follows, in one line: `again in 8 s (retry 1): failed: task 'a': ...`."""
     used = following.used
-    number = f"retry {used.failures}" if following.then is Then.RETRY else f"disruption {used.disruptions}"
+    number = f"disruption {used.disruptions}"
+    if following.then is not Then.RESUBMIT:
+        number = f"retry {used.failures}" if following.then is Then.RETRY else "interrupted"
     return f"again in {following.delay:.0f} s ({number}): {failure_line(record)}"
 
 

@@ -16,7 +16,7 @@ from shard_executor.cli.errors import CommandError, warn
 from shard_executor.cli.streams import say
 from shard_executor.core.tries import Used
 from shard_executor.runs.journal import Again, Journal, JournalError, RunHeader, TaskEntry
-from shard_executor.runs.resume import FoundPod, Plan, Start, adopt_succeeded, plan, task_and_try
+from shard_executor.runs.resume import FoundPod, Known, Plan, Start, adopt_succeeded, plan, task_and_try
 from shard_executor.runs.state_folder import discard_unbegun, prune
 
 if TYPE_CHECKING:
@@ -176,8 +176,6 @@ class RunBook:
             found = plan(entries, pods, self._run_id)
             self._make_room(credentials, found, entries)
             journal.commit(again=[_restart(entries[task_id]) for task_id in found.restarted])
-            again = set(found.restarted)
-            journal.carry_on(entry.id for entry in entries.values() if entry.interrupted and entry.id not in again)
             entries = journal.entries()
             ended = list(journal.results())
         except JournalError as fault:
@@ -189,9 +187,9 @@ class RunBook:
             if not entry.ended:
                 opened.tasks.append(task)
                 used = Used(entry.try_number, entry.failures, entry.disruptions)
-                if used != Used() or entry.due or task.id in found.known:
-                    start = Start(used, entry.due)
-                    opened.starts[task.id] = Start(used, entry.due, found.known.get(task.id, start.known))
+                start = Start(used, entry.due, found.known.get(task.id, Known()), entry.interrupted)
+                if start != Start():
+                    opened.starts[task.id] = start
         return opened
 
     def _find(self, credentials: Callable[[], Credentials], namespaces: Sequence[str]) -> list[FoundPod]:

@@ -23,6 +23,7 @@ class Then(StrEnum):
     END = "end"
     RETRY = "retry"
     RESUBMIT = "resubmit"
+    ANEW = "anew"  # its pod was deleted on the user's word: nothing is used up
 
 
 THEN: dict[str, Then] = {

@@ -50,11 +50,13 @@ class Start:
         used: what earlier processes have used up; its try number is the one to begin with.
         due: unix seconds before which that try must not begin; 0 for at once.
         known: what is known of that try's pod.
+        interrupted: an earlier process was deleting that pod on the user's word.
     """
 
     used: Used = Used()  # noqa: RUF009  # frozen
     due: float = 0.0
     known: Known = Known()
+    interrupted: bool = False
 
 
 @dataclass(slots=True)

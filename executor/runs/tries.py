@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from shard_executor.core.tries import RESUBMIT_CEILING, NextTry, TryLimits, Used, next_try
+from shard_executor.core.failures import FailureClass
+from shard_executor.core.tries import RESUBMIT_CEILING, NextTry, Then, TryLimits, Used, next_try
 from shard_executor.supervisor.config import Report, Submission
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class _Open:
     last: Report | None = None
     due: float | None = None
     revoked: bool = False
+    interrupted: bool = False
 
 
 class Tries:
@@ -125,6 +127,7 @@ class Tries:
         retries: int | None = None,
         used: Used = Used(),  # noqa: B008  # frozen
         delay: float = 0.0,
+        interrupted: bool = False,
     ) -> None:
         """Takes a task in and hands its try over, after `delay` seconds if that is not 0.
 
@@ -133,13 +136,15 @@ class Tries:
             make: the submission of try number n; called once for each try.
             retries: failures that are followed by another try; None is the run's default.
             used: what earlier processes of the same run have used up.
+            interrupted: an earlier process was deleting this try's pod on the user's word, and what it had sent may
+                still come to the server: if the pod is deleted, another try follows that uses nothing up.
 
         Raises:
             ValueError: the task is open.
         """
         if task_id in self._open:
             raise ValueError(f"task {task_id!r} is open already")
-        entry = self._open[task_id] = _Open(make, retries, used)
+        entry = self._open[task_id] = _Open(make, retries, used, interrupted=interrupted)
         if delay > 0:
             self._schedule(task_id, entry, delay)
         else:
@@ -186,6 +191,9 @@ class Tries:
             following = None
             if not report.terminal:
                 entry.state = report.state
+            elif entry.interrupted and report.failure_class == FailureClass.DELETED:
+                used = entry.used
+                following = NextTry(Used(used.try_number + 1, used.failures, used.disruptions), 0.0, Then.ANEW)
             elif report.state != "succeeded":
                 following = next_try(
                     report.failure_class, report.reason, entry.used, entry.retries, self._limits, self._rng
@@ -204,7 +212,7 @@ class Tries:
         if news.next_try is None:
             del self._open[news.task_id]
             return
-        entry.used, entry.last = news.next_try.used, news.report
+        entry.used, entry.last, entry.interrupted = news.next_try.used, news.report, False
         self._schedule(news.task_id, entry, news.next_try.delay)
         if entry.revoked:  # between its report and now
             self._end_waiting(news.task_id, entry)

@@ -158,6 +158,31 @@ def test_left_while_its_pods_are_being_deleted_it_waits_for_them_and_runs_their_
     assert {(record["state"], record["tries"]) for record in here.results().values()} == {("succeeded", 2)}
 
 
+def test_a_delete_of_ctrl_c_that_comes_to_the_server_after_the_run_was_taken_up_uses_no_retry(here, cluster):
+    here.list(here.gated("a"))
+    options = ["--run-id", "late", "--results", "out.jsonl"]
+    process = here.start(*options)
+    here.until_ran("a")
+    until(lambda: here.pods()[0]["status"]["phase"] == "Running", "running")
+    cluster.fault("drop", verb="delete")
+    process.send_signal(signal.SIGINT)
+    here.until_logged("stopping: ")
+    here.kill(process)
+    cluster.clear_faults()
+    uid = here.uids()["a"]
+    process = here.start(*options)
+    here.until_logged("taken up again: 0 had ended, 1 had a pod")
+    until(lambda: "1 running" in here.log.read_text(), "followed")
+    here.delete("a")
+    here.open_gate()
+    process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, here.log.read_text()
+    assert "again in 0 s (interrupted): " in here.log.read_text()
+    record = here.results()["a"]
+    assert (record["state"], record["tries"], here.ran()) == ("succeeded", 2, {"a": 2})
+    assert record["uid"] != uid
+
+
 def held_run(here, cluster, then):
     """A run whose one pod was being deleted when its process died; a finalizer holds the pod."""
     (here.folder / "pod.yaml").write_text(TEMPLATE.replace("{labels:", "{finalizers: [example.com/hold], labels:"))

@@ -247,6 +247,30 @@ def test_nothing_begins_after_a_halt(at):
     assert tries.states() == {RETRYING: 2}
 
 
+def test_a_pod_that_an_earlier_process_was_deleting_uses_nothing_up_when_it_is_deleted(at):
+    engine, _, tries = at
+    tries.submit("a", maker("a"), used=Used(3, 1, 2), interrupted=True)
+    engine.end("r/a/3", "deleted", "lost")
+    (news,) = settle_all(tries)
+    assert (news.next_try.used, news.next_try.delay, news.next_try.then) == (Used(4, 1, 2), 0.0, Then.ANEW)
+    tries.drain()
+    assert engine.submitted == ["r/a/3", "r/a/4"]
+    engine.end("r/a/4", "deleted", "lost")  # by somebody else: its one retry is used up
+    (news,) = settle_all(tries)
+    assert news.final
+
+
+def test_what_else_becomes_of_such_a_pod_is_its_own(at):
+    engine, _, tries = at
+    tries.submit("a", maker("a"), interrupted=True)
+    tries.submit("b", maker("b"), interrupted=True)
+    engine.end("r/a/0")
+    engine.end("r/b/0", "container-error")
+    well, badly = settle_all(tries)
+    assert well.final
+    assert badly.next_try.then is Then.RETRY
+
+
 def test_reports_of_strangers_and_of_tries_that_are_over_say_nothing(at):
     engine, _, tries = at
     tries.submit("a", maker("a"))
