@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from shard_executor.core.failures import FailureClass
 from shard_executor.core.tries import Used
 from shard_executor.runs.journal import TaskEntry
 
@@ -98,7 +99,7 @@ def plan(entries: Mapping[str, TaskEntry], pods: Iterable[FoundPod], run_id: str
         entry = entries.get(of[0]) if of is not None else None
         if of is None or entry is None:
             found.foreign.append(pod)
-        elif pod.kept:
+        elif pod.kept or _handed_over(entry):
             continue
         elif not entry.ended and of[1] == entry.try_number:
             current.setdefault(entry.id, []).append(pod)
@@ -111,6 +112,11 @@ def plan(entries: Mapping[str, TaskEntry], pods: Iterable[FoundPod], run_id: str
         if not entry.ended:
             _open_task(found, entry, current.get(entry.id, []))
     return found
+
+
+def _handed_over(entry: TaskEntry) -> bool:
+    """Whether a task's pod has been taken out of the run by changed labels: it is somebody else's."""
+    return entry.ended and (entry.result or {}).get("class") == FailureClass.HANDED_OVER
 
 
 def adopt_succeeded(found: Plan, there: Iterable[FoundPod], entries: Mapping[str, TaskEntry], run_id: str) -> None:

@@ -177,6 +177,28 @@ def test_a_run_that_was_refused_leaves_no_journal(here):
 # ---- pods that are kept
 
 
+def test_a_pod_that_was_handed_over_is_left_alone_at_the_end_and_afterwards(here, cluster):
+    here.list(here.gated("a"), here.gated("b", "other"))
+    options = ["--run-id", "handed", "--results", "out.jsonl", "--shards", "2"]
+    process = here.start(*options)
+    here.until_ran("a", "b")
+    until(lambda: all(pod["status"]["phase"] == "Running" for pod in here.pods()), "both running")
+    (pod,) = [pod for pod in here.pods() if task_of(pod) == "a"]
+    labels = pod["metadata"]["labels"]
+    labels["shard-executor/bin"] = str((int(labels["shard-executor/bin"]) + 128) % 256)
+    cluster.call("PUT", f"/api/v1/namespaces/default/pods/{pod['metadata']['name']}", pod)
+    until(here.lines, "a result")
+    here.open_gate("other")
+    process.communicate(timeout=LIMIT)
+    assert process.returncode == 1
+    assert here.results()["a"]["class"] == "handed-over"
+    assert here.run(*options).returncode == 1
+    (left,) = here.pods()
+    assert (task_of(left), "deletionTimestamp" in left["metadata"]) == ("a", False)
+    here.open_gate()
+    here.delete()
+
+
 def test_pods_that_are_kept_stay_over_a_run_that_is_taken_up_again(here):
     here.list(here.task("bad", "exit 1"), here.task("good"), here.gated("open", then="exit 2"))
     options = ["--run-id", "kept", "--results", "out.jsonl", "--keep-pods", "failed"]

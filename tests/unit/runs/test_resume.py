@@ -134,6 +134,11 @@ def test_pods_of_ended_tasks_go_unless_they_are_kept():
     assert laid(ended(), alive).remove == [alive]
 
 
+def test_pods_that_were_handed_over_are_left_alone():
+    gone = TaskEntry("a", "d", stored=b'{"id":"a","state":"failed","class":"handed-over"}')
+    assert laid(gone, pod("a"), pod("a", finished=True)) == Plan()
+
+
 @pytest.mark.parametrize("submission", ["", "run/b/0", "other/a/0", "run/a", "run/a/x", "run/a/-1", "run/a/²"])
 def test_pods_that_no_task_explains_are_foreign(submission):
     stranger = FoundPod("jobs", "p", "u", submission, 0)
