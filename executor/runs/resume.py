@@ -153,10 +153,8 @@ def _open_task(found: Plan, entry: TaskEntry, pods: list[FoundPod]) -> None:
         found.restarted.append(entry.id)
     elif newest is not None:
         same = entry.uid == newest.uid
+        # Another one than the journal knew is of this try too: that one has gone, and this one must have its end.
         found.known[entry.id] = Known(newest.attempt, newest.uid, newest.began or (same and entry.began))
-        if entry.uid is not None and not same and newest.attempt == entry.attempt:
-            # The pod that the journal knew has gone and another has its name: the known one decides.
-            found.known[entry.id] = Known(entry.attempt, entry.uid, entry.began)
     elif entry.uid is not None or entry.attempt:
         # Without a uid its create may still be under way: the pod's name, the same again, finds it.
         found.known[entry.id] = Known(entry.attempt, entry.uid, entry.began)

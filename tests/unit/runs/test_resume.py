@@ -53,9 +53,10 @@ def test_a_launch_attempt_before_the_journals_is_no_more_the_tasks():
     assert found.remove == [old]
 
 
-def test_another_pod_of_the_known_name_does_not_stand_in_for_it():
-    found = laid(TaskEntry("a", "d", uid="u0", began=True), pod("a", uid="u1"))
-    assert found.known == {"a": Known(0, "u0", True)}
+@pytest.mark.parametrize("state", [{}, {"began": True}, {"began": True, "finished": True}])
+def test_another_pod_of_the_known_name_and_try_is_followed(state):
+    found = laid(TaskEntry("a", "d", uid="u0", began=True), pod("a", uid="u1", **state))
+    assert found == Plan(known={"a": Known(0, "u1", state.get("began", False))})
 
 
 def test_an_interrupted_task_without_a_pod_begins_anew():
