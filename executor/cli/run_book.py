@@ -246,10 +246,13 @@ class RunBook:
         for pod in pods:
             task_id, number = task_and_try(pod.submission, self._run_id) or ("", 0)
             entry = entries.get(task_id)
-            ended = entry is not None and entry.ended and entry.try_number == number
-            succeeded = entry is not None and (entry.result or {}).get("state") == "succeeded"
+            # Of a try that is not over, and of a launch attempt that another one followed, nothing is kept.
+            over = entry is not None and (number < entry.try_number or (entry.ended and pod.attempt >= entry.attempt))
+            succeeded = pod.succeeded
+            if entry is not None and entry.ended and number == entry.try_number:
+                succeeded = (entry.result or {}).get("state") == "succeeded"
             stays = self._keep_pods == "always" or (self._keep_pods == "failed" and not succeeded)
-            (keep if ended and pod.finished and stays else delete).append(pod)
+            (keep if over and pod.finished and not pod.deleting and stays else delete).append(pod)
         return delete, keep
 
     # ---- after

@@ -220,6 +220,25 @@ def test_pods_that_are_kept_stay_over_a_run_that_is_taken_up_again(here):
     here.delete()
 
 
+@pytest.mark.parametrize("keep", ["failed", "always", "never"])
+def test_pods_of_earlier_tries_are_kept_like_others(here, cluster, keep):
+    here.list(here.task("a", f"test -e {here.folder}/gate", retries=1))
+    options = ["--run-id", f"tries-{keep}", "--results", "out.jsonl", "--retry-delay", "3", "--keep-pods", keep]
+    cluster.fault("error", verb="patch,delete", path="/pods/")  # dies before its pod is labelled or deleted
+    process = here.start(*options)
+    here.until_logged("again in ")
+    here.kill(process)
+    cluster.clear_faults()
+    assert len(here.pods()) == 1
+    here.open_gate()
+    result = here.run(*options)
+    assert result.returncode == 0, result.stderr
+    kept = sorted(pod["status"]["phase"] for pod in here.pods())
+    assert kept == {"failed": ["Failed"], "always": ["Failed", "Succeeded"], "never": []}[keep]
+    assert {pod["metadata"]["labels"].get("airflow_executor_done") for pod in here.pods()} <= {"True"}
+    here.delete()
+
+
 def test_every_pod_is_kept_where_that_was_said_also_those_that_ended_meanwhile(here):
     here.list(here.task("good"), here.gated("open"))
     options = ["--run-id", "all", "--results", "out.jsonl", "--keep-pods", "always"]
