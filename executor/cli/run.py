@@ -176,7 +176,7 @@ def command(
     from shard_executor.cli.stop import StopRequest
     from shard_executor.cli.streams import print_out, say
     from shard_executor.cli.summary import exit_code_of, print_json, summary_object, summary_text
-    from shard_executor.cli.tasklist import read_tasks
+    from shard_executor.cli.tasklist import namespaces_of, read_tasks
     from shard_executor.core.tries import TryLimits
     from shard_executor.pods.template import TemplateError, load_template
 
@@ -228,6 +228,7 @@ def command(
             result_file = ResultFile(results, overwrite=overwrite, inputs=inputs, own=book.results)
         cluster = session.connect(listed)
         builder = session.builder(listed)
+        namespaces_of(listed, builder)  # refuses tasks whose templates are meant for another one
         session.check_journal(listed, builder, cluster)
         view = make_view(progress)
         try:

@@ -91,12 +91,11 @@ class Session:
         Raises:
             CommandError: a template is meant for another namespace.
         """
-        from shard_executor.cli.tasklist import namespaces_of
         from shard_executor.pods.body import PodBuilder
         from shard_executor.pods.template import TemplateError
 
         try:
-            builder = PodBuilder(
+            return PodBuilder(
                 namespace=self.namespace,
                 instance=self.instance,
                 owner=self.run_id,
@@ -106,8 +105,6 @@ class Session:
             )
         except TemplateError as fault:
             raise CommandError(str(fault)) from fault
-        namespaces_of(listed, builder)
-        return builder
 
     def open_journal(self) -> RunBook:
         """Opens the run's journal, and holds it until `close`.

@@ -11,6 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from command import run_command, write_tasks
+from shard_executor.devcluster.process import DevClusterProcess
+
 VERBS = ("create", "delete", "get", "list", "watch")
 
 
@@ -188,3 +191,14 @@ def test_an_unknown_context_is_named(tmp_path):
     assert "no cluster to talk to" in result.stderr
     assert "prod" in result.stderr
     assert "dev" in result.stderr
+
+
+def test_a_template_for_another_namespace_than_its_task_is_refused_before_anything_is_created(tmp_path):
+    (tmp_path / "bound.yaml").write_text("kind: Pod\nmetadata: {namespace: bound}\n")
+    write_tasks(tmp_path / "t.jsonl", {"id": "a"}, {"id": "b", "template": "bound.yaml"})
+    with DevClusterProcess() as cluster:
+        result = run_command("run", "t.jsonl", "--kubeconfig", str(cluster.kubeconfig), cwd=tmp_path)
+        assert cluster.stats()["pods"] == 0
+    assert result.returncode == 2, result.stderr
+    assert "t.jsonl, line 2: task 'b': the run's namespace is 'default' but metadata.namespace of temp" in result.stderr
+    assert "Traceback" not in result.stderr
