@@ -162,6 +162,7 @@ class Ending(ShardBase):
         self.counts[S.DONE] -= 1
         del self.tasks[task.ticket]
         self._by_name.pop((task.namespace, task.name), None)
+        self._closed_names.add(task.namespace, task.name, task.uid)
         if task.attempt:
             self._outlived.difference_update(self._earlier_names(task))
         self._drop_body(task)

@@ -197,6 +197,7 @@ class Launching(Ending):
         task.relaunches += 1
         if not task.pod_gone and task.uid is not None:
             self._remove(f"uid:{task.uid}", task.namespace, task.name, task.uid, False, now)
+        self._closed_names.add(task.namespace, task.name, task.uid)
         self._next_attempt(task, now, f"lost before it began ({verdict.failure_class}: {verdict.reason})")
         self._progress(task, "waiting", f"attempt {task.attempt - 1} was lost before it began: {verdict.reason}")
         return True

@@ -30,6 +30,7 @@ class TaskState(StrEnum):
 
 
 _S = TaskState
+OPEN = frozenset({_S.QUEUED, _S.CREATING, _S.PENDING, _S.RUNNING})
 FINISHED = frozenset({_S.SUCCEEDED, _S.FAILED, _S.LOST})
 
 ALLOWED: dict[TaskState, frozenset[TaskState]] = {

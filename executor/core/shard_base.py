@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev
 from shard_executor.core.cleanup import CleanupQueue
+from shard_executor.core.closed_names import ClosedNames
 from shard_executor.core.lifecycle import TaskHandler, TaskState
 from shard_executor.core.quota import QuotaGates
 from shard_executor.core.window import CreateWindow
@@ -99,6 +100,7 @@ class ShardBase:
         self._by_name: dict[tuple[str, str], str] = {}
         self._unclaimed: dict[tuple[str, str], ev.PodSeen] = {}  # pods without a ticket, as they were shown last
         self._outlived: set[tuple[str, str]] = set()  # names of attempts before the one that a ticket came with
+        self._closed_names = ClosedNames()
         self._synced: set[str] = set()  # namespaces whose first list is complete
         self._ready: dict[str, list[tuple[int, int, str]]] = {}  # by namespace: a full one holds up no other
         self._timers: list[tuple[float, int, str, str]] = []

@@ -76,6 +76,7 @@ class ShardState(Watching):
         self.tasks[event.ticket] = task
         self.counts[S.QUEUED] += 1
         self._by_name[task.namespace, task.name] = task.ticket
+        self._closed_names.discard(task.namespace, task.name)
         if event.uid is not None:
             task.uid = event.uid
             task.uid_since = EVER

@@ -15,7 +15,7 @@ from shard_executor.core.failures import (
 )
 from shard_executor.core.launch_faults import LaunchPolicy, launch_policy
 from shard_executor.core.launching import Launching
-from shard_executor.core.lifecycle import TaskHandler, TaskState
+from shard_executor.core.lifecycle import OPEN, TaskHandler, TaskState
 from shard_executor.core.shard_base import EVER
 
 S = TaskState
@@ -57,10 +57,15 @@ class Watching(Launching):
 
     def _on_ownerless(self, event: ev.PodSeen, now: float) -> None:
         name = event.namespace, event.name
-        if name in self._by_name:
-            return  # it only bears the name of a ticket's pod
-        if event.verdict.terminal and not event.deleting and (self.policy.sweep or name in self._outlived):
-            # Left by a ticket that is closed, by an earlier attempt, or by an executor that is gone.
+        if (ticket := self._by_name.get(name)) is not None:
+            if self.tasks[ticket].state not in OPEN and not event.deleting:
+                self._remove_stray(event, now)  # made by a create that landed after the ticket's pod had gone
+            return  # else it only bears the name of a ticket's pod
+        again = self._closed_names.again(event.namespace, event.name, event.uid)
+        left = event.verdict.terminal and (self.policy.sweep or name in self._outlived)
+        if (again or left) and not event.deleting:
+            # Made once more by a create that landed late; or finished, and left by an earlier attempt or an executor
+            # that is gone.
             self._unclaimed.pop(name, None)
             self._remove_stray(event, now)
         else:
@@ -226,6 +231,9 @@ class Watching(Launching):
         if task.state in (S.CREATING, S.QUEUED):
             self._read_while_launching(task, event, now)
         elif event.uid is None or event.uid != task.uid:
+            if event.uid is not None and event.same and event.selected and not event.deleting:
+                # Made by a create that landed after the ticket's pod had gone: it would run beside the next try.
+                self._remove(f"uid:{event.uid}", task.namespace, task.name, event.uid, False, now)
             self._pod_gone(task, None, now)
         elif not event.selected:
             self._handed_over(task, now)
@@ -246,6 +254,8 @@ class Watching(Launching):
         elif event.uid is None:
             self._requeue(task, now, "the pod of that name has gone")
         else:
+            if event.same and event.selected:
+                self._closed_names.add(task.namespace, task.name, event.uid)
             self._next_attempt(task, now, "the name is taken by a pod that is not this attempt's")
 
     def _on_read_failed(self, task: TaskHandler, event: ev.ReadFailed, now: float) -> None:

@@ -174,3 +174,35 @@ def test_a_server_without_streaming_lists_is_listed_in_pages() -> None:
     with DevClusterProcess(arguments) as cluster, running(cluster, watch={"page_size": 20}) as run:
         run_through(run)
         assert cluster.stats()["requests"]["list pods"] >= 2
+
+
+def going(cluster: DevClusterProcess) -> bool:
+    """Whether every pod is being deleted or gone."""
+    return all("deletionTimestamp" in pod["metadata"] for pod in pods(cluster))
+
+
+def test_a_pod_whose_create_was_given_up_is_removed_when_the_server_is_back(simulated: DevClusterProcess) -> None:
+    with running(simulated, shards=1, policy={"create_timeout": 1.0, "sweep": False}) as run:
+        until(lambda: run.supervisor.stats()[0].watch.get("synced"), "the shard has listed")
+        simulated.fault("error", code=503, verb="get,list,watch")
+        simulated.fault("cut-watches")
+        simulated.fault("lost-response", verb="create", count=1)
+        run.submit("late", annotations=outcome("ok", run_seconds="600"))
+        report = run.finish()["late"]
+        assert (report.failure_class, report.reason) == ("create-refused", "CreateTimeout")
+        simulated.clear_faults()
+        assert len(pods(simulated)) == 1
+        until(lambda: going(simulated), "its pod is removed")
+
+
+def test_a_pod_that_is_made_again_after_its_task_has_ended_is_removed(simulated: DevClusterProcess) -> None:
+    with running(simulated, policy={"sweep": False}) as run:
+        run.submit("again")
+        made = until(lambda: pods(simulated), "the pod is there")[0]
+        assert run.finish()["again"].state == "succeeded"
+        metadata = {key: made["metadata"][key] for key in ("name", "labels", "annotations")}
+        metadata["annotations"] |= outcome("ok", run_seconds="600")
+        spec = {key: value for key, value in made["spec"].items() if key != "nodeName"}
+        late = simulated.call("POST", "/api/v1/namespaces/default/pods", {"metadata": metadata, "spec": spec})
+        assert late["metadata"]["uid"] != made["metadata"]["uid"]
+        until(lambda: going(simulated), "the second one is removed")

@@ -170,7 +170,10 @@ def test_a_pod_known_by_its_uid_that_is_gone_is_lost(bench: Bench, uid: str | No
 
 @pytest.mark.parametrize("first", ["pod", "ticket"])
 @pytest.mark.parametrize("verdict", [RUNNING, SUCCEEDED], ids=["running", "finished"])
-def test_another_pod_of_its_name_is_neither_taken_over_nor_removed(bench: Bench, verdict: Verdict, first: str) -> None:
+@pytest.mark.parametrize("same", [True, False], ids=["made-again", "anothers"])
+def test_another_pod_of_its_name_is_not_taken_over_and_removed_only_if_it_is_the_same_attempts(
+    bench: Bench, verdict: Verdict, first: str, same: bool
+) -> None:
     if first == "pod":
         bench.seen(verdict, uid="another")
         bench(ev.Relisted(bench.now, "ns"))
@@ -179,7 +182,11 @@ def test_another_pod_of_its_name_is_neither_taken_over_nor_removed(bench: Bench,
         bench.seen(verdict, uid="another")
         bench(ev.Relisted(bench.now, "ns"))
     bench.one(act.ReadPod)
-    bench(ev.PodRead("t", "another", True, False, verdict))
+    bench(ev.PodRead("t", "another", same, False, verdict))
+    if same:
+        assert bench.one(act.RemovePod) == act.RemovePod("uid:another", "ns", "t-s-0", "another", False)
+    else:
+        bench.none(act.RemovePod)
     assert bench.one(act.Report).matches(state="lost", uid="u")
     bench(ev.Acknowledged("t"))
     bench.none(act.RemovePod)
