@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shard_executor.cli.errors import CommandError, warn
+from shard_executor.cli.results import NOT_STARTED, bare_record
 from shard_executor.cli.streams import say
 from shard_executor.core.tries import Used
 from shard_executor.runs.journal import Again, Journal, JournalError, RunHeader, TaskEntry
@@ -27,16 +28,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GONE_LIMIT = 120.0  # seconds that pods of an interrupted run may take to go; four times the default grace
+GONE_LIMIT = 60.0  # seconds that pods of an interrupted run may take to go; twice the default grace
+CLOSE_LIMIT = 30.0  # seconds that pods may take to be removed when every task has ended
 
 
 @dataclass(slots=True)
 class Opened:
-    """What a run begins with: the tasks that have not ended, where each begins, and the records of those that have."""
+    """What a run begins with: the tasks that have not ended, where each begins, and the records of those that have.
+
+    `held` are the records of open tasks that cannot begin, as an old pod of them is still alive.
+    """
 
     tasks: list[TaskSpec]
     starts: dict[str, Start] = field(default_factory=dict)
     ended: list[dict[str, Any]] = field(default_factory=list)
+    held: list[dict[str, Any]] = field(default_factory=list)
     resumed: bool = False
 
 
@@ -156,7 +162,7 @@ class RunBook:
             retry_failed: tasks that have failed run again.
 
         Raises:
-            CommandError: the pods cannot be listed or do not go, or there are pods that the journal cannot explain.
+            CommandError: the pods cannot be listed, or there are pods that the journal cannot explain.
         """
         journal = self.journal
         resumed = journal.header is not None
@@ -174,8 +180,8 @@ class RunBook:
                 journal.reopen(e.id for e in known.values() if e.id in ids and _failed(e))
             entries = journal.entries()
             found = plan(entries, pods, self._run_id)
-            self._make_room(credentials, found, entries)
-            journal.commit(again=[_restart(entries[task_id]) for task_id in found.restarted])
+            held = self._make_room(credentials, found, entries)
+            journal.commit(again=[_restart(entries[task_id]) for task_id in found.restarted if task_id not in held])
             entries = journal.entries()
             ended = list(journal.results())
         except JournalError as fault:
@@ -184,7 +190,9 @@ class RunBook:
         opened = Opened([], resumed=resumed, ended=[record for record in ended if record["id"] in listed_ids])
         for task in listed.tasks:
             entry = entries[task.id]
-            if not entry.ended:
+            if task.id in held:
+                opened.held.append(bare_record(task.id, NOT_STARTED, held[task.id]))
+            elif not entry.ended:
                 opened.tasks.append(task)
                 used = Used(entry.try_number, entry.failures, entry.disruptions)
                 start = Start(used, entry.due, found.known.get(task.id, Known()), entry.interrupted)
@@ -212,30 +220,55 @@ class RunBook:
             f"{delete_command(namespaces, self._instance)}; nothing was created"
         )
 
-    def _make_room(self, credentials: Callable[[], Credentials], found: Plan, entries: dict[str, TaskEntry]) -> None:
-        """Removes what earlier tries have left, and waits for those that must not run beside their successors."""
-        from shard_executor.runs.cluster_pods import PodsError, await_gone, remove_pods
+    def _make_room(
+        self, credentials: Callable[[], Credentials], found: Plan, entries: dict[str, TaskEntry]
+    ) -> dict[str, str]:
+        """Removes what earlier tries have left, and waits for those that must not run beside their successors.
+
+        Returns: by id, why a task cannot begin: a pod of it that is still alive.
+        """
+        from shard_executor.runs.cluster_pods import PodsError, clear_pods
 
         if found.foreign:
             names = ", ".join(pod.name for pod in found.foreign[:3])
             warn(f"{len(found.foreign)} pods under this run's label are of no task of it and are left alone: {names}")
         delete, keep = self._by_policy(found.remove, entries)
+        if found.awaited:
+            several = "s" if len(found.awaited) != 1 else ""
+            say(f"waiting for {len(found.awaited)} pod{several} of the interrupted run to go")
         try:
-            remove_pods(credentials(), [*delete, *found.awaited], keep=keep)
-            if found.awaited:
-                several = "s" if len(found.awaited) != 1 else ""
-                say(f"waiting for {len(found.awaited)} pod{several} of the interrupted run to go")
-            there = await_gone(credentials(), found.awaited, GONE_LIMIT)
+            cleared = clear_pods(
+                credentials(),
+                self._instance,
+                delete,
+                keep=keep,
+                awaited=found.awaited,
+                limit=GONE_LIMIT,
+                beat=self._beat,
+            )
         except PodsError as fault:
             raise CommandError(f"{fault}; nothing was created") from fault
-        adopt_succeeded(found, there, entries, self._run_id)
-        alive = [pod for pod in there if not pod.finished]
-        if alive:
-            names = ", ".join(f"{pod.namespace}/{pod.name}" for pod in alive[:5])
-            raise CommandError(
-                f"pods of the interrupted run are still there after {GONE_LIMIT:.0f} s, and their tasks must not run "
-                f"twice at a time: {names}; see why with kubectl describe, then try again; nothing was created"
+        adopt_succeeded(found, cleared.there, entries, self._run_id)
+        held: dict[str, str] = {}
+        for pod in cleared.there:
+            of = task_and_try(pod.submission, self._run_id)
+            if pod.finished or of is None:
+                continue
+            words = [cleared.holds.get(pod.uid, ""), cleared.refused.get(pod.uid, ("", ""))[1]]
+            why = "; ".join(word for word in words if word)
+            held[of[0]] = f"its pod {pod.namespace}/{pod.name} of before is still there{f' ({why})' if why else ''}"
+        if held:
+            first = ", ".join(f"task {name!r}: {why}" for name, why in [*held.items()][:5])
+            warn(
+                f"pods of the interrupted run are still there after {GONE_LIMIT:.0f} s; their tasks must not run twice "
+                f"at a time and are not started: {first}"
             )
+        for name, why in cleared.refused.values():
+            log.info("pod %s could not be removed: %s", name, why)
+        return held
+
+    def _beat(self) -> None:
+        self.journal.beat(time.time())
 
     def _by_policy(
         self, pods: Iterable[FoundPod], entries: dict[str, TaskEntry]
@@ -265,15 +298,15 @@ class RunBook:
             PodsError: the cluster did not answer.
             JournalError: the mark could not be written.
         """
-        from shard_executor.runs.cluster_pods import find_pods, remove_pods
+        from shard_executor.runs.cluster_pods import clear_pods, find_pods
 
         entries = self.journal.entries()
         pods = find_pods(credentials(), namespaces, self._instance)
         found = plan(entries, pods, self._run_id)
         delete, keep = self._by_policy(found.remove, entries)
-        left = remove_pods(credentials(), delete, keep=keep)
+        cleared = clear_pods(credentials(), self._instance, delete, keep=keep, limit=CLOSE_LIMIT, beat=self._beat)
         self.journal.finish(time.time())
-        return left
+        return list(cleared.refused.values())
 
 
 def _failed(entry: TaskEntry) -> bool:

@@ -222,12 +222,12 @@ class Session:
                 on_records(records)
 
         tally = Tally(total=len(listed.tasks), earlier=len(opened.ended))
-        for record in opened.ended:
+        for record in (*opened.ended, *opened.held):
             tally.count(record)
         started = time.time()
         if results is not None:
             try:
-                results.append(opened.ended)
+                results.append([*opened.ended, *opened.held])
             except OSError as fault:
                 tally.write_error = fault
         if opened.tasks and not tally.broken:

@@ -1,0 +1,81 @@
+"""Runs that are taken up again while old pods do not go: their tasks wait, others run; removals are repeated."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from command import LIMIT, Workplace, stop, task_of, until
+from shard_executor.devcluster.process import DevClusterProcess
+
+TEMPLATE = """
+kind: Pod
+spec:
+  terminationGracePeriodSeconds: 600
+  containers: [{name: base, image: tools}]
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with DevClusterProcess() as started:
+        yield started
+
+
+@pytest.fixture
+def here(tmp_path, cluster):
+    place = Workplace(tmp_path, cluster)
+    yield place
+    cluster.clear_faults()
+    try:
+        place.leaves_nothing()
+    finally:
+        place.delete()
+
+
+def test_a_pod_that_does_not_go_holds_up_its_own_task_alone(here):
+    (here.folder / "pod.yaml").write_text(TEMPLATE)
+    stubborn = f"trap '' TERM; while [ ! -e {here.folder}/gate ]; do sleep 0.1; done"
+    here.list(here.task("a", stubborn, priority=1), here.task("b"), here.task("c"))
+    options = ["--run-id", "stuck", "--results", "out.jsonl", "--template", "pod.yaml"]
+    process = here.start(*options, "--parallelism", "1", "--stop-timeout", "1")
+    here.until_ran("a")
+    until(lambda: here.pods()[0]["status"]["phase"] == "Running", "running")
+    stop(process)
+    (pod,) = here.pods()
+    assert "deletionTimestamp" in pod["metadata"]
+    result = here.run(*options, "-o", "json", timeout=2 * LIMIT)
+    assert result.returncode == 1, result.stderr
+    name = pod["metadata"]["name"]
+    assert f"task 'a': its pod default/{name} of before is still there (being deleted since 20" in result.stderr
+    assert f"on node {pod['spec']['nodeName']}" in result.stderr
+    summary = json.loads(result.stdout)
+    assert (summary["succeeded"], summary["not_started"], summary["failed"]) == (2, 1, 0)
+    assert summary["resume_with"].startswith("shard-executor run t.jsonl ")
+    assert here.states() == {"a": "not-started", "b": "succeeded", "c": "succeeded"}
+    assert name in here.results()["a"]["message"]
+    assert [task_of(left) for left in here.pods()] == ["a"]
+    here.delete("a")
+    here.open_gate()
+    assert here.run(*options).returncode == 0
+    assert here.results()["a"]["tries"] == 2
+    assert here.ran() == {"a": 2, "b": 1, "c": 1}
+
+
+@pytest.mark.parametrize("code", [429, 500])
+def test_refused_removals_are_repeated(here, cluster, code):
+    here.list(here.task("a"), here.gated("b"))
+    options = ["--run-id", f"repeated-{code}", "--results", "out.jsonl"]
+    cluster.fault("error", verb="delete", path="/pods/")
+    process = here.start(*options)
+    until(here.lines, "a result")
+    here.kill(process)
+    cluster.clear_faults()
+    here.delete("b")
+    here.open_gate()
+    cluster.fault("refuse-delete", code=code, retry_after=1, count=3)
+    result = here.run(*options, "--retries", "1", "--retry-delay", "0")
+    assert result.returncode == 0, result.stderr
+    assert "could not be removed" not in result.stdout
+    assert here.states() == {"a": "succeeded", "b": "succeeded"}
