@@ -100,12 +100,16 @@ class PodSeen:
 
 @dataclass(frozen=True, slots=True)
 class PodEnded:
-    """A pod is gone from the server; the verdict was read off its last state, None if a re-list just lacked it."""
+    """A pod is gone from the server; the verdict was read off its last state, None if a re-list just lacked it.
+
+    `heard` is for such a re-list: the time of the last news from its namespace before it.
+    """
 
     namespace: str
     name: str
     uid: str
     verdict: Verdict | None
+    heard: float = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,11 +57,16 @@ class FailureClass(StrEnum):
 
 DISRUPTIONS = frozenset({FailureClass.EVICTED, FailureClass.PREEMPTED, FailureClass.DRAINED, FailureClass.NODE_LOST})
 
-# Reasons of DELETED for pods whose deletion nobody has seen. The first went in a gap of the watch: seconds in which a
-# shard was started again or its stream was cut, and in which hardly anything but a disruption removes a pod. The second
-# went while no process of the run was there, for however long: it may well have succeeded and been collected.
+# Reasons of DELETED for pods whose deletion nobody has seen. The first went in a short gap of the watch, in which
+# hardly anything but a disruption removes a pod. The second went in a longer one, or while no process of the run was
+# there: it may well have succeeded and been collected.
 DISAPPEARED = "PodDisappeared"
 GONE_UNWATCHED = "PodGoneUnwatched"
+
+# The longest short gap, in seconds: from the last news of the pod or of its namespace's watch to the list that lacks
+# it. A healthy watch is silent for about a minute between two bookmarks (defaultBookmarkFrequency in
+# apiserver/pkg/storage/cacher), and a cut one is listed anew within seconds.
+SHORT_GAP = 90.0
 
 # DisruptionTarget reasons (KEP-3329 and pkg/controller/{podgc,tainteviction}).
 DISRUPTION_REASONS: dict[str, FailureClass] = {

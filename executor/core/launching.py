@@ -78,6 +78,7 @@ class Launching(Ending):
         """The attempt's pod is there; False if its ticket was revoked meanwhile, so that it goes at once."""
         task.uid = uid
         task.uid_since = since
+        task.known_at, task.gap = now, None
         self._drop_body(task)
         if task.revoking:
             self._revoke_pod(task, now)

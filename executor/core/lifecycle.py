@@ -66,8 +66,9 @@ class TaskHandler:
 
     `attempt` counts launches from 0, `tries` failed creates of the current attempt, `launch_deadline` is the time
     after which a create that keeps failing is given up. `fresh` says that its pod was made by an earlier process of the
-    run and that nobody has been told yet that it runs, `seen` that this shard's watch has shown the pod,
-    `read_due` when it is to be read for want of that. `pod_gone` says that the pod itself is no more, whatever the
+    run and that nobody has been told yet that it runs, `seen` that this shard's watch shows the pod,
+    `read_due` when it is to be read for want of that. `known_at` is when the pod was last known to be there, `gap` how
+    many seconds later a list lacked it. `pod_gone` says that the pod itself is no more, whatever the
     ticket's state.
     """
 
@@ -91,6 +92,8 @@ class TaskHandler:
     pending_since: float | None = None
     bad_since: float | None = None
     uid_since: float = 0.0
+    known_at: float = float("-inf")
+    gap: float | None = None
     reading: bool = False
     read_due: float | None = None
     revoking: bool = False

@@ -80,6 +80,7 @@ class ShardState(Watching):
         if event.uid is not None:
             task.uid = event.uid
             task.uid_since = EVER
+            task.known_at = EVER if event.fresh else now  # the predecessor of this shard has just ended
         if event.reported is not None:
             task.reported = True
             self._to(task, S(event.reported), now, "its report is with the parent")

@@ -9,6 +9,7 @@ from shard_executor.core.failures import (
     DISAPPEARED,
     GONE_UNWATCHED,
     PENDING_RULES,
+    SHORT_GAP,
     FailureClass,
     Stage,
     Verdict,
@@ -46,6 +47,7 @@ class Watching(Launching):
                 self._remove_stray(event, now)
                 return
         task.seen = True
+        task.known_at, task.gap = now, None
         if task.state in (S.QUEUED, S.CREATING):
             if creation := self._creations.get((task.ticket, task.attempt)):
                 creation.uid = event.uid
@@ -161,23 +163,19 @@ class Watching(Launching):
             return
         if task.uid is None:
             return  # a pod of this name from another time: the create's answer decides
-        self._pod_gone(task, event.verdict, now)
+        if event.verdict is None and task.state in OPEN:
+            # Its labels may have been changed, so that no list shows it: whether it has gone is asked.
+            task.seen = False
+            task.gap = now - max(task.known_at, event.heard)
+            self._read(task)
+        else:
+            self._pod_gone(task, event.verdict, now)
 
     def _pod_gone(self, task: TaskHandler, verdict: Verdict | None, now: float) -> None:
         task.pod_gone = True
         if task.state in (S.PENDING, S.RUNNING):
             if verdict is None:
-                unwatched = task.fresh and not task.seen
-                verdict = Verdict(
-                    Stage.FAILED,
-                    task.began,
-                    FailureClass.DELETED,
-                    GONE_UNWATCHED if unwatched else DISAPPEARED,
-                    None,
-                    "the pod went while no process of this run was there: how it ended is not known"
-                    if unwatched
-                    else "the pod was deleted while it was not being watched",
-                )
+                verdict = self._gone_unseen(task, now)
             task.began = task.began or verdict.began
             if verdict.stage is Stage.SUCCEEDED:
                 self._finish(task, S.SUCCEEDED, verdict, now, tail=False)
@@ -186,6 +184,14 @@ class Watching(Launching):
                 self._finish(task, S.LOST if lost else S.FAILED, verdict, now, tail=False)
         else:
             self._gone_after_end(task, now)
+
+    def _gone_unseen(self, task: TaskHandler, now: float) -> Verdict:
+        gap = now - task.known_at if task.gap is None else task.gap
+        if gap <= SHORT_GAP:
+            reason, message = DISAPPEARED, "the pod was deleted while it was not being watched"
+        else:
+            reason, message = GONE_UNWATCHED, "the pod went while nobody watched it: how it ended is not known"
+        return Verdict(Stage.FAILED, task.began, FailureClass.DELETED, reason, None, message)
 
     def _on_pod_left(self, event: ev.PodLeft, now: float) -> None:
         task = self._find(event)
@@ -238,6 +244,7 @@ class Watching(Launching):
         elif not event.selected:
             self._handed_over(task, now)
         elif event.verdict is not None:
+            task.known_at, task.gap = now, None
             if not task.seen:
                 self._read_at(task, now + self.policy.unseen_every)
             self._advance(task, event.verdict, event.deleting, now)

@@ -187,7 +187,9 @@ class Shard:
         for change in changes:
             kind = change.kind
             if kind == GONE:
-                self._apply(ev.PodEnded(change.namespace, change.name, change.uid, None))
+                self._apply(
+                    ev.PodEnded(change.namespace, change.name, change.uid, None, self._views.heard(change.namespace))
+                )
             elif kind != DELETED:
                 verdict = judge(change.phase, change.deleting, change.status())
                 self._apply(ev.PodSeen(change.namespace, change.name, change.uid, change.deleting, verdict))

@@ -85,6 +85,10 @@ class Views:
         for view in self._views:
             view.watcher.credentials_replaced()
 
+    def heard(self, namespace: str) -> float:
+        """When the namespace's watch last had news before the list that is under way; see `Watcher.heard`."""
+        return next((view.watcher.heard for view in self._views if view.namespace == namespace), float("-inf"))
+
     def _synced(self, position: int) -> None:
         view = self._views[position]
         self._on_synced(view.watcher.list_started_at, view.namespace)

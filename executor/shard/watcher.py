@@ -74,6 +74,7 @@ class Watcher:
         self._inbox: deque[wt.Event] = deque()
         self._scope: asyncio.Timeout | None = None
         self._in_request = False
+        self._heard = float("-inf")
 
     # ---- what others may know and ask for
 
@@ -91,6 +92,11 @@ class Watcher:
     def last_event_at(self) -> float:
         """The clock's time of the last bytes of a watch, bookmarks included; 0 before the first."""
         return self._watch.last_received or 0.0
+
+    @property
+    def heard(self) -> float:
+        """The clock's time of the last news before the list that is under way: bytes of a watch, or the last list."""
+        return self._heard
 
     @property
     def health(self) -> str:
@@ -175,6 +181,7 @@ class Watcher:
                     gone = self._table.commit_replace()
                     if gone:
                         self._on_changes(gone, self._clock())
+                    self._heard = self._clock()
                     self._on_synced()
                 case wt.ForgetRows():
                     for uid in self._table.uids():
@@ -248,6 +255,8 @@ class Watcher:
             data = await self._stream.read()
             if not data:
                 return wt.StreamEnded(self._table.end_stream())
+            if self._watch.state is wt.WatchState.WATCHING:
+                self._heard = self._clock()
             items = self._table.feed(data)
             if items:
                 received = self._hand_on(items)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from engine import Run, outcome, pods, running, states, until
@@ -206,3 +208,37 @@ def test_a_pod_that_is_made_again_after_its_task_has_ended_is_removed(simulated:
         late = simulated.call("POST", "/api/v1/namespaces/default/pods", {"metadata": metadata, "spec": spec})
         assert late["metadata"]["uid"] != made["metadata"]["uid"]
         until(lambda: going(simulated), "the second one is removed")
+
+
+def relabel(cluster: DevClusterProcess, pod: dict[str, Any]) -> None:
+    """Gives a pod to another executor."""
+    path = f"/api/v1/namespaces/default/pods/{pod['metadata']['name']}"
+    current = cluster.call("GET", path)
+    current["metadata"]["labels"]["shard-executor/instance"] = "another"
+    cluster.call("PUT", path, current)
+
+
+@pytest.mark.parametrize("what", ["relabelled", "deleted"])
+def test_a_pod_that_a_list_lacks_after_a_gap_is_handed_over_or_has_disappeared(
+    simulated: DevClusterProcess, what: str
+) -> None:
+    with running(simulated, shards=1) as run:
+        run.submit("t", annotations=outcome("ok", run_seconds="600"))
+        until(lambda: run.collect() or [r for r in run.progress if r.state == "running"], "the pod runs")
+        pod = pods(simulated)[0]
+        simulated.fault("error", code=503, verb="watch")
+        simulated.fault("cut-watches")
+        if what == "relabelled":
+            relabel(simulated, pod)
+        else:
+            simulated.call("DELETE", f"/api/v1/namespaces/default/pods/{pod['metadata']['name']}?gracePeriodSeconds=0")
+        simulated.fault("compact")
+        simulated.clear_faults()
+        report = run.finish()["t"]
+        left = [pod["metadata"]["uid"] for pod in pods(simulated)]
+    if what == "relabelled":
+        assert (report.state, report.failure_class) == ("lost", "handed-over")
+        assert left == [pod["metadata"]["uid"]]
+    else:
+        assert (report.state, report.reason) == ("lost", "PodDisappeared")
+        assert left == []

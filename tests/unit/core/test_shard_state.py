@@ -307,6 +307,7 @@ def test_a_pod_that_the_cluster_loses_before_it_began_is_launched_anew_without_a
 def test_a_running_pod_that_vanishes_is_lost_and_nothing_is_removed(bench: Bench) -> None:
     bench.running()
     bench.ended(None)
+    bench(ev.PodRead("t", None))
     assert bench.one(act.Report).matches(state="lost", terminal=True, failure_class="deleted")
     bench(ev.Acknowledged("t"))
     bench.none(act.RemovePod)

@@ -142,6 +142,8 @@ def test_deletions_missed_in_a_gap_are_told_as_gone():
         second = Stream(event("ADDED", pod("b", 70, "Succeeded")) + end_of_list(90))
         async with WatchSession(first, second) as session:
             await session.until(lambda: session.watcher.synced)
+            heard = session.watcher.heard
+            assert heard >= session.watcher.list_started_at
             session.watcher.relist_soon("test")
             await session.until_said(
                 "ADDED a Pending",
@@ -152,6 +154,7 @@ def test_deletions_missed_in_a_gap_are_told_as_gone():
                 "synced",
             )
             assert session.watcher.counters["relist:test"] == 1
+            assert session.watcher.heard > heard
             assert session.fake.short() == ["list", "list"]
 
     run(scenario())
