@@ -169,24 +169,26 @@ class RunBook:
         pods = self._find(credentials, namespaces) if resumed or look else []
         if pods and not resumed:
             raise self._unexplained(pods, namespaces)
+        listed_ids = {task.id for task in listed.tasks}
         try:
             known = journal.entries()
             new = [
                 (task.id, digest) for task, digest in zip(listed.tasks, digests, strict=True) if task.id not in known
             ]
-            journal.begin(header, new)
-            if retry_failed:
-                ids = {task.id for task in listed.tasks}
-                journal.reopen(e.id for e in known.values() if e.id in ids and _failed(e))
-            entries = journal.entries()
+            reopened = [e.id for e in known.values() if retry_failed and e.id in listed_ids and _failed(e)]
+            # Whoever is interrupted or refused while room is made finds the journal as it was.
+            entries = known | {task_id: TaskEntry(task_id, digest) for task_id, digest in new}
+            entries |= {task_id: _reopened(known[task_id]) for task_id in reopened}
             found = plan(entries, pods, self._run_id)
             held = self._make_room(credentials, found, entries)
+            journal.begin(header, new)
+            if reopened:
+                journal.reopen(reopened)
             journal.commit(again=[_restart(entries[task_id]) for task_id in found.restarted if task_id not in held])
             entries = journal.entries()
             ended = list(journal.results())
         except JournalError as fault:
             raise CommandError(f"{fault}; nothing was created") from fault
-        listed_ids = {task.id for task in listed.tasks}
         opened = Opened([], resumed=resumed, ended=[record for record in ended if record["id"] in listed_ids])
         for task in listed.tasks:
             entry = entries[task.id]
@@ -311,6 +313,11 @@ class RunBook:
 
 def _failed(entry: TaskEntry) -> bool:
     return entry.ended and (entry.result or {}).get("state") in ("failed", "lost")
+
+
+def _reopened(entry: TaskEntry) -> TaskEntry:
+    """What `Journal.reopen` makes of an ended task's entry."""
+    return TaskEntry(entry.id, entry.digest, entry.try_number + 1)
 
 
 def _restart(entry: TaskEntry) -> Again:

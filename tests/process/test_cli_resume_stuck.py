@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import sqlite3
 
 import pytest
 
@@ -61,6 +64,35 @@ def test_a_pod_that_does_not_go_holds_up_its_own_task_alone(here):
     assert here.run(*options).returncode == 0
     assert here.results()["a"]["tries"] == 2
     assert here.ran() == {"a": 2, "b": 1, "c": 1}
+
+
+def test_interrupted_while_it_waits_for_old_pods_a_run_has_changed_nothing(here):
+    (here.folder / "pod.yaml").write_text(TEMPLATE)
+    stubborn = f"trap '' TERM; while [ ! -e {here.folder}/gate ]; do sleep 0.1; done"
+    here.list(here.task("a", stubborn), here.task("bad", f"test -e {here.folder}/gate", priority=1))
+    options = ["--run-id", "waits", "--results", "out.jsonl", "--template", "pod.yaml", "--journal", "j"]
+    process = here.start(*options, "--stop-timeout", "1")
+    here.until_ran("a", "bad")
+    until(lambda: [pod["status"]["phase"] for pod in here.pods()] == ["Running"], "running")
+    stop(process)
+    before = journal_rows(here)
+    here.list(here.task("a", stubborn), here.task("bad", f"test -e {here.folder}/gate", priority=1), here.task("new"))
+    process = here.start(*options, "--retry-failed")
+    here.until_logged("waiting for 1 pod of the interrupted run to go")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=LIMIT)
+    assert "interrupted before anything was created" in here.log.read_text()
+    assert journal_rows(here) == before
+    here.delete("a")
+    here.open_gate()
+    assert here.run(*options, "--retry-failed").returncode == 0
+    assert here.ran() == {"a": 2, "bad": 2, "new": 1}
+
+
+def journal_rows(here):
+    """What the journal says of tasks and results."""
+    with contextlib.closing(sqlite3.connect(f"file:{here.folder}/j?mode=ro", uri=True)) as connection:
+        return [connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in ("task", "result")]
 
 
 @pytest.mark.parametrize("code", [429, 500])
