@@ -247,9 +247,11 @@ def command(
                 say(_first_line(session, listed, cluster, opened))
             outcome = session.run(listed, builder, cluster, opened=opened, results=result_file, view=view, stop=stop)
     finally:
-        session.close()
-        if result_file is not None:
-            result_file.close()
+        try:
+            session.close()
+        finally:
+            if result_file is not None:
+                result_file.close()
     code = exit_code_of(outcome, stop)
     if output == "json":
         print_json(summary_object(outcome, results, code, resume_with))

@@ -81,7 +81,11 @@ class RunBook:
     def end(self) -> None:
         """Closes the journal, and removes one in which no run has begun. Safe to call again."""
         unbegun = self._started and self.journal.header is None
-        self.journal.end()
+        try:
+            self.journal.end()
+        except JournalError as fault:
+            # What was committed is on disk; raising would hide why the run ends.
+            log.warning("the journal could not be closed: %s", fault)
         if unbegun and self._path is not None:
             try:
                 discard_unbegun(self._path)
@@ -302,8 +306,13 @@ class RunBook:
         """
         from shard_executor.runs.cluster_pods import clear_pods, find_pods
 
+        self.journal.carry_on(())  # changes nothing, and fails where the journal is not ours any more
         entries = self.journal.entries()
+        still_open = sum(not entry.ended for entry in entries.values())
+        if still_open:
+            raise JournalError(f"journal {self._path}: {still_open} tasks have not ended there; pods are left alone")
         pods = find_pods(credentials(), namespaces, self._instance)
+        self._beat()
         found = plan(entries, pods, self._run_id)
         delete, keep = self._by_policy(found.remove, entries)
         cleared = clear_pods(credentials(), self._instance, delete, keep=keep, limit=CLOSE_LIMIT, beat=self._beat)

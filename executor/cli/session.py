@@ -293,7 +293,7 @@ class Session:
         """Where every task has ended for good: nothing of the run stays on the cluster."""
         from shard_executor.cli.errors import warn
         from shard_executor.runs.cluster_pods import PodsError
-        from shard_executor.runs.journal import JournalError
+        from shard_executor.runs.journal import JournalError, JournalHeld
 
         assert self.book is not None
         ended = tally.states["succeeded"] + tally.failed
@@ -301,6 +301,8 @@ class Session:
             return
         try:
             tally.pods_left = [*tally.pods_left, *self.book.close_run(self._credentials, self.namespaces)]
+        except JournalHeld as fault:
+            warn(f"{fault}; pods that are left are left to it")
         except (PodsError, JournalError) as fault:
             tally.cleaned = False
             warn(str(fault))
@@ -315,9 +317,11 @@ class Session:
 
     def close(self) -> None:
         """Closes the journal and removes the private files of the credentials. Safe to call again."""
-        if self.book is not None:
-            self.book.end()
-            self.book = None
-        if self._source is not None:
-            self._source.close()
-            self._source = None
+        book, self.book = self.book, None
+        source, self._source = self._source, None
+        try:
+            if book is not None:
+                book.end()
+        finally:  # keys of the credentials must not stay, whatever is wrong with the journal
+            if source is not None:
+                source.close()
