@@ -313,7 +313,8 @@ class Session:
 
         if self._source is None:
             raise ValueError("connect() comes first")
-        return pods_of(self._source.current(), self.namespace, self.instance)
+        credentials = self._source.current()
+        return [name for namespace in self.namespaces for name in pods_of(credentials, namespace, self.instance)]
 
     def close(self) -> None:
         """Closes the journal and removes the private files of the credentials. Safe to call again."""

@@ -68,3 +68,24 @@ def test_credentials_are_removed_whatever_the_journal_says():
         session.close()
     assert source.closed
     session.close()
+
+
+def test_the_pods_that_are_left_are_looked_for_in_every_namespace(monkeypatch):
+    class Source:
+        def current(self):
+            return "credentials"
+
+        def close(self):
+            pass
+
+    asked = []
+
+    def pods_of(credentials, namespace, instance):
+        asked.append((credentials, namespace))
+        return [f"pod-in-{namespace}"]
+
+    monkeypatch.setattr("shard_executor.cli.local_cluster.pods_of", pods_of)
+    session = Session(RunSettings())
+    session._source, session.namespaces = Source(), ["one", "two"]
+    assert session.pods_left() == ["pod-in-one", "pod-in-two"]
+    assert asked == [("credentials", "one"), ("credentials", "two")]
