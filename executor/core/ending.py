@@ -56,6 +56,8 @@ class Ending(ShardBase):
 
     def _on_acknowledged(self, task: TaskHandler, event: ev.Acknowledged, now: float) -> None:
         self._to(task, S.CLEANING, now, "acknowledged")
+        if task.owed is not None:
+            self._take_back_owed(task)
         if task.pod_gone or task.uid is None:
             self._close(task, now)
         else:
@@ -75,6 +77,24 @@ class Ending(ShardBase):
             self._removal_accepted(removal, now)
         else:
             self.cleanup.again(key)
+
+    def _take_back_owed(self, task: TaskHandler) -> None:
+        """Makes the pod of a lost attempt the ticket's again, to be removed before it closes; none came after it."""
+        assert task.owed is not None
+        del self._owed[task.namespace, task.owed[0]]
+        del self._by_name[task.namespace, task.name]
+        self._closed_names.add(task.namespace, task.name, None)
+        (task.name, task.uid), task.owed, task.pod_gone = task.owed, None, False
+        self._by_name[task.namespace, task.name] = task.ticket
+        self._unclaimed.pop((task.namespace, task.name), None)
+
+    def _remove_owed(self, task: TaskHandler, now: float) -> None:
+        """Removes the pod of a lost attempt; the next one's is there, or cannot be while this one takes its room."""
+        if task.owed is not None:
+            name, uid = task.owed
+            task.owed = None
+            del self._owed[task.namespace, name]
+            self._remove(f"uid:{uid}", task.namespace, name, uid, False, now)
 
     def _on_removed(self, event: ev.Removed, now: float) -> None:
         removal = self.cleanup.answered(event.key)

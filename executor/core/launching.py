@@ -79,6 +79,7 @@ class Launching(Ending):
         task.uid = uid
         task.uid_since = since
         task.known_at, task.gap = now, None
+        self._remove_owed(task, now)
         self._drop_body(task)
         if task.revoking:
             self._revoke_pod(task, now)
@@ -107,6 +108,7 @@ class Launching(Ending):
             return
         if policy is LaunchPolicy.PARK:
             self.gates.refused(task.namespace, now)
+            self._remove_owed(task, now)  # a quota of `count/pods` counts finished pods too
         elif policy is LaunchPolicy.READ:
             self.gates.passed(task.namespace)
         else:
@@ -197,7 +199,10 @@ class Launching(Ending):
             return False
         task.relaunches += 1
         if not task.pod_gone and task.uid is not None:
-            self._remove(f"uid:{task.uid}", task.namespace, task.name, task.uid, False, now)
+            # It has finished, so it holds no quota. It stays until the next attempt's pod is there: if the parent dies
+            # before, whoever goes on with the run finds one of the two.
+            task.owed = task.name, task.uid
+            self._owed[task.namespace, task.name] = task.ticket
         self._closed_names.add(task.namespace, task.name, task.uid)
         self._next_attempt(task, now, f"lost before it began ({verdict.failure_class}: {verdict.reason})")
         self._progress(task, "waiting", f"attempt {task.attempt - 1} was lost before it began: {verdict.reason}")

@@ -68,7 +68,8 @@ class TaskHandler:
     after which a create that keeps failing is given up. `fresh` says that its pod was made by an earlier process of the
     run and that nobody has been told yet that it runs, `seen` that this shard's watch shows the pod,
     `read_due` when it is to be read for want of that. `known_at` is when the pod was last known to be there, `gap` how
-    many seconds later a list lacked it. `pod_gone` says that the pod itself is no more, whatever the
+    many seconds later a list lacked it. `owed` is name and uid of a lost attempt's pod, which is removed when the next
+    attempt's pod is there. `pod_gone` says that the pod itself is no more, whatever the
     ticket's state.
     """
 
@@ -94,6 +95,7 @@ class TaskHandler:
     uid_since: float = 0.0
     known_at: float = float("-inf")
     gap: float | None = None
+    owed: tuple[str, str] | None = None
     reading: bool = False
     read_due: float | None = None
     revoking: bool = False

@@ -100,6 +100,7 @@ class ShardBase:
         self._by_name: dict[tuple[str, str], str] = {}
         self._unclaimed: dict[tuple[str, str], ev.PodSeen] = {}  # pods without a ticket, as they were shown last
         self._outlived: set[tuple[str, str]] = set()  # names of attempts before the one that a ticket came with
+        self._owed: dict[tuple[str, str], str] = {}  # by name of a lost attempt's pod: the ticket that keeps it
         self._closed_names = ClosedNames()
         self._synced: set[str] = set()  # namespaces whose first list is complete
         self._ready: dict[str, list[tuple[int, int, str]]] = {}  # by namespace: a full one holds up no other

@@ -133,6 +133,8 @@ class ShardState(Watching):
         assert len(self._by_name) == len(self.tasks), "names without tickets"
         assert not self._by_name.keys() & self._unclaimed.keys(), "a pod that is both a ticket's and nobody's"
         earlier = {name for task in self.tasks.values() for name in self._earlier_names(task)}
+        owed = {(task.namespace, task.owed[0]): task.ticket for task in self.tasks.values() if task.owed is not None}
+        assert self._owed == owed, (self._owed, owed)
         assert self._outlived <= earlier, "an earlier attempt of no ticket"
         assert self.cleanup.in_flight == sum(r.in_flight for r in self.cleanup.items.values())
         assert self.window.in_flight >= 0

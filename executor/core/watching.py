@@ -63,6 +63,8 @@ class Watching(Launching):
             if self.tasks[ticket].state not in OPEN and not event.deleting:
                 self._remove_stray(event, now)  # made by a create that landed after the ticket's pod had gone
             return  # else it only bears the name of a ticket's pod
+        if self._owed_pod(event) is not None:
+            return
         again = self._closed_names.again(event.namespace, event.name, event.uid)
         left = event.verdict.terminal and (self.policy.sweep or name in self._outlived)
         if (again or left) and not event.deleting:
@@ -84,7 +86,16 @@ class Watching(Launching):
         if task.state in (S.PENDING, S.RUNNING) and not task.seen and task.namespace in self._synced:
             self._read(task)  # the lists have passed without it: no news of it may ever come
 
+    def _owed_pod(self, event: ev.PodSeen | ev.PodEnded | ev.PodLeft) -> TaskHandler | None:
+        """The ticket that keeps this pod of a lost attempt."""
+        ticket = self._owed.get((event.namespace, event.name))
+        task = self.tasks[ticket] if ticket is not None else None
+        return task if task is not None and task.owed == (event.name, event.uid) else None
+
     def _forget_unclaimed(self, event: ev.PodEnded | ev.PodLeft) -> None:
+        if (keeper := self._owed_pod(event)) is not None:
+            keeper.owed = None
+            del self._owed[event.namespace, event.name]
         name = event.namespace, event.name
         seen = self._unclaimed.get(name)
         if seen is not None and seen.uid == event.uid:

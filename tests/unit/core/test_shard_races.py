@@ -313,6 +313,9 @@ def test_a_lost_pod_is_not_deleted_for_the_next_attempt_before_its_repeated_crea
     seen_while_repeated(bench, LOST)
     bench.one(act.NeedBody)
     bench.none(act.RemovePod)
+    bench(ev.BodyArrived("t"))
+    bench.created(uid="v", attempt=1)
+    bench.none(act.RemovePod)
     bench.create_failed(Fault.TIMEOUT)
     assert bench.one(act.RemovePod).matches(key="uid:u", name="t-s-0")
 
