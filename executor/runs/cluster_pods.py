@@ -139,9 +139,9 @@ class _Clearing:
         while True:
             self._beat()
             now = time.monotonic()
-            due = [removal for removal in removals if removal.due <= now]
-            again = [removal for removal in await asyncio.gather(*map(self._remove, due)) if removal is not None]
-            removals = [removal for removal in removals if removal.due > now] + again
+            later = [removal for removal in removals if removal.due > now]
+            answers = await asyncio.gather(*(self._remove(removal) for removal in removals if removal.due <= now))
+            removals = later + [removal for removal in answers if removal is not None]
             alive = await self._look(awaited) if wanted else []
             if wanted and not alive:
                 removals = [removal for removal in removals if not removal.awaited]
@@ -157,7 +157,7 @@ class _Clearing:
         return self._cleared
 
     async def _remove(self, removal: _Removal) -> _Removal | None:
-        """One request; the removal, with its next time, if it is to be repeated."""
+        """One request; the removal, with its next time set, if it is to be repeated."""
         pod = removal.pod
         async with self._room:
             self._beat()
