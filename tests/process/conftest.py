@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from command import Workplace
 from shard_executor.devcluster.process import DevClusterProcess
 
 
@@ -22,3 +24,22 @@ def real() -> Iterator[DevClusterProcess]:
     """A cluster whose pods are local processes."""
     with DevClusterProcess() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[DevClusterProcess]:
+    """One for all tests of a module; its pods are local processes."""
+    with DevClusterProcess() as started:
+        yield started
+
+
+@pytest.fixture
+def here(tmp_path: Path, cluster: DevClusterProcess) -> Iterator[Workplace]:
+    """A folder to run the command in; afterwards nothing may be left on the cluster."""
+    place = Workplace(tmp_path, cluster)
+    yield place
+    cluster.clear_faults()
+    try:
+        place.leaves_nothing()
+    finally:
+        place.delete()

@@ -22,23 +22,6 @@ spec:
 """
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    with DevClusterProcess() as started:
-        yield started
-
-
-@pytest.fixture
-def here(tmp_path, cluster):
-    place = Workplace(tmp_path, cluster)
-    yield place
-    cluster.clear_faults()
-    try:
-        place.leaves_nothing()
-    finally:
-        place.delete()
-
-
 # ---- the parent is killed
 
 

@@ -8,25 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from command import COMMAND, LIMIT, Workplace, stop, task_of, until
-from shard_executor.devcluster.process import DevClusterProcess
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with DevClusterProcess() as started:
-        yield started
-
-
-@pytest.fixture
-def here(tmp_path, cluster):
-    place = Workplace(tmp_path, cluster)
-    yield place
-    cluster.clear_faults()
-    try:
-        place.leaves_nothing()
-    finally:
-        place.delete()
+from command import COMMAND, LIMIT, stop, task_of, until
 
 
 def journal(run_id):

@@ -9,9 +9,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-import pytest
-
-from command import COMMAND, LIMIT, Workplace, task_of
+from command import COMMAND, LIMIT, task_of
 from shard_executor.devcluster.process import DevClusterProcess
 
 TEMPLATE = """
@@ -21,23 +19,6 @@ spec:
   terminationGracePeriodSeconds: 3
   containers: [{name: base, image: tools}]
 """
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with DevClusterProcess() as started:
-        yield started
-
-
-@pytest.fixture
-def here(tmp_path, cluster):
-    place = Workplace(tmp_path, cluster)
-    yield place
-    cluster.clear_faults()
-    try:
-        place.leaves_nothing()
-    finally:
-        place.delete()
 
 
 def journal(run_id):

@@ -9,8 +9,7 @@ import sqlite3
 
 import pytest
 
-from command import LIMIT, Workplace, stop, task_of, until
-from shard_executor.devcluster.process import DevClusterProcess
+from command import LIMIT, stop, task_of, until
 
 TEMPLATE = """
 kind: Pod
@@ -18,23 +17,6 @@ spec:
   terminationGracePeriodSeconds: 600
   containers: [{name: base, image: tools}]
 """
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with DevClusterProcess() as started:
-        yield started
-
-
-@pytest.fixture
-def here(tmp_path, cluster):
-    place = Workplace(tmp_path, cluster)
-    yield place
-    cluster.clear_faults()
-    try:
-        place.leaves_nothing()
-    finally:
-        place.delete()
 
 
 def test_a_pod_that_does_not_go_holds_up_its_own_task_alone(here):

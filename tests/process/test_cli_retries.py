@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from command import LIMIT, Workplace, task_of, until
+from command import LIMIT, task_of, until
 from shard_executor.devcluster.process import DevClusterProcess
 
 
@@ -16,17 +16,6 @@ from shard_executor.devcluster.process import DevClusterProcess
 def cluster():
     with DevClusterProcess(["--nodes", "2"]) as started:
         yield started
-
-
-@pytest.fixture
-def here(tmp_path, cluster):
-    place = Workplace(tmp_path, cluster)
-    yield place
-    cluster.clear_faults()
-    try:
-        place.leaves_nothing()
-    finally:
-        place.delete()
 
 
 def summary_of(result):

@@ -12,12 +12,6 @@ from command import COMMAND, LIMIT, Terminal, read_results, run_command, until, 
 from shard_executor.devcluster.process import DevClusterProcess
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    with DevClusterProcess() as started:
-        yield started
-
-
 @pytest.fixture
 def here(tmp_path, cluster):
     """A working folder with a kubeconfig; afterwards no pod may be left."""
