@@ -127,7 +127,6 @@ class Job:
                 delay=min(max(0.0, start.due - time.time()), self._tries.longest_delay) if start.due else 0.0,
                 interrupted=start.interrupted,
             )
-            self.tally.submitted += 1
 
     def _maker(self, task: TaskSpec, start: Start) -> Callable[[int], Submission]:
         def make(number: int) -> Submission:

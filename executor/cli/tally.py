@@ -29,7 +29,6 @@ class Tally:
     ran: int = 0
     retried: int = 0
     resubmitted: int = 0
-    submitted: int = 0
     seconds: float = 0.0
     unconfirmed: int = 0
     left: int = 0

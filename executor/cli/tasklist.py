@@ -16,7 +16,6 @@ from shard_executor.pods.template import PodTemplate, TemplateError, load_templa
 if TYPE_CHECKING:
     from shard_executor.pods.body import PodBuilder
 
-FORMATS = ("auto", "jsonl", "yaml")
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".yaml": "yaml", ".yml": "yaml"}
 
 

@@ -26,6 +26,7 @@ from shard_executor.core.faults import Fault
 from shard_executor.runs.resume import FoundPod
 from shard_executor.shard.api import Api, TransportFault, fault_of
 from shard_executor.shard.pod_requests import ATTEMPT_ANNOTATION, DONE_LABEL, SUBMISSION_ANNOTATION, PodRequests
+from shard_executor.shard.watcher import ACCEPT
 
 REQUEST_LIMIT = 30.0  # seconds for one request
 PAGE = 500  # pods in one list request, as client-go's pager asks for
@@ -37,7 +38,6 @@ _FINAL = frozenset({Fault.NOT_PERMITTED, Fault.FORBIDDEN, Fault.INVALID})
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-_ACCEPT = "application/vnd.kubernetes.protobuf, application/json"
 
 
 class PodsError(Exception):
@@ -225,7 +225,7 @@ async def _find(api: Api, namespaces: Sequence[str], instance: str, unreadable: 
         query = {"labelSelector": f"shard-executor/instance={instance}", "limit": str(PAGE)}
         while True:
             path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods"
-            answer = await api.request("GET", path, query=query, accept=_ACCEPT, timeout=REQUEST_LIMIT, verb="LIST")
+            answer = await api.request("GET", path, query=query, accept=ACCEPT, timeout=REQUEST_LIMIT, verb="LIST")
             if answer.status == 410 and "continue" in query:
                 del query["continue"]  # the list's version has expired between two pages: from the start
                 found = [pod for pod in found if pod.namespace != namespace]
