@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from shard_executor.airflow.executor import ShardExecutor
     from shard_executor.futures.executor import PodExecutor
     from shard_executor.futures.future import TaskFuture
     from shard_executor.futures.outcome import BrokenPodExecutor, ClusterError, TaskFailed, TaskResult, TaskRevoked
@@ -20,6 +21,7 @@ __all__ = [
     "BrokenPodExecutor",
     "ClusterError",
     "PodExecutor",
+    "ShardExecutor",
     "TaskError",
     "TaskFailed",
     "TaskFuture",
@@ -33,6 +35,7 @@ _HOMES = {
     "BrokenPodExecutor": "shard_executor.futures.outcome",
     "ClusterError": "shard_executor.futures.outcome",
     "PodExecutor": "shard_executor.futures.executor",
+    "ShardExecutor": "shard_executor.airflow.executor",
     "TaskError": "shard_executor.pods.task",
     "TaskFailed": "shard_executor.futures.outcome",
     "TaskFuture": "shard_executor.futures.future",

@@ -1,0 +1,1 @@
+"""The Airflow front door; the only package that imports airflow."""

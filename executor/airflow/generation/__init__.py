@@ -1,0 +1,1 @@
+"""Pod generation for Airflow tasks: the general path, and compiled byte slices."""
