@@ -171,6 +171,10 @@ class AirflowHome:
         for component in self._components.values():
             component.check()
 
+    def component_tails(self) -> str:
+        """The ends of all logs, for the words of an error."""
+        return "\n".join(component.tail() for component in self._components.values())
+
     def end_component(self, name: str) -> None:
         """Ends a component, if there is one of this name, and waits for its end."""
         component = self._components.pop(name, None)

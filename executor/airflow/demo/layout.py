@@ -27,6 +27,7 @@ _LOOPBACK = "127.0.0.1"
 # quarter of a minute that a scheduler is dead.
 _OPTIONS: Mapping[str, str] = {
     "core.load_examples": "False",
+    "core.max_active_tasks_per_dag": "1000",  # [core] parallelism is the only bound
     "core.dags_are_paused_at_creation": "False",
     "core.hostname_callable": "socket.gethostname",  # the default asks the name servers
     "core.simple_auth_manager_users": f"{USER}:admin",
@@ -143,7 +144,6 @@ class Layout:
             "core.dags_folder": str(self.dags),
             "core.fernet_key": self._fernet_key,
             "core.parallelism": str(settings.parallelism),
-            "core.max_active_tasks_per_dag": str(settings.parallelism),
             "core.execution_api_server_url": f"{self.url}/execution/",
             "core.simple_auth_manager_passwords_file": str(self._passwords),
             "database.sql_alchemy_conn": settings.database or f"sqlite:///{self.database_file}",

@@ -5,8 +5,8 @@ A file of its own, run by path, with the standard library and psutil only:
 
 - The command runs in a session of its own, its output goes to the file LOG. Standard output gets two lines at most:
   ``started PID`` and ``ended CODE`` (minus the signal's number where a signal ended it).
-- At the end of standard input (its owner closed it, or is dead), SIGTERM or SIGINT the command gets SIGNAL (a number), and
-  after GRACE seconds, or its end, whatever descends from it gets SIGKILL.
+- At the end of standard input (its owner closed it, or is dead), SIGTERM or SIGINT the command gets SIGNAL (a number),
+  and after GRACE seconds, or its end, whatever descends from it gets SIGKILL.
 - As child subreaper (prctl(2), Linux) it keeps descendants whose parent has died, so that none gets away.
 """
 
