@@ -40,12 +40,14 @@ _ENDED = ("success", "failed")
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """One heartbeat: seconds it took, seconds of CPU of the thread, workloads handed over before it, events after."""
+    """One heartbeat: when, seconds it took, seconds of CPU of the thread, workloads handed over just before it, tasks
+    that the executor counts as running after it, and events it left."""
 
     at: float
     seconds: float
     cpu: float
     handed: int
+    running: int
     events: int
 
 
@@ -181,6 +183,7 @@ class Driver:
         at, cpu = time.monotonic(), time.thread_time()
         self.executor.heartbeat()
         done, cpu_done = time.monotonic(), time.thread_time()
+        running = len(self.executor.running)
         self._taken = 0
         if self.process_events:
             with create_session() as session:
@@ -196,7 +199,7 @@ class Driver:
             self._next_job_beat = done + _JOB_BEAT
             with create_session() as session:
                 session.execute(update(Job).where(Job.id == self.job_id).values(latest_heartbeat=datetime.now(UTC)))
-        turn = Beat(at, done - at, cpu_done - cpu, len(handed), self._taken)
+        turn = Beat(at, done - at, cpu_done - cpu, len(handed), running, self._taken)
         self.beats.append(turn)
         return turn
 

@@ -81,7 +81,7 @@ def make_database(folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        [sys.executable, "-m", "airflow", "db", "migrate"],
+        [sys.executable, "-P", "-m", "airflow", "db", "migrate"],
         env=_base(folder),
         capture_output=True,
         text=True,

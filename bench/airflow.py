@@ -1,0 +1,138 @@
+"""The provider's executor and this one, driven alike against the same development cluster in one run.
+
+    python bench/airflow.py --json bench/results/airflow.json      # everything
+    python bench/airflow.py --quick                                # 200 tasks, fewer cases
+
+Needs an environment with Airflow and its cncf-kubernetes provider. Each case has a fresh cluster, a fresh metadata
+database and a fresh process. The results are checked first: every task must have ended exactly once, in success, on one
+pod, and no pod may be left; a case that is wrong gives no figures, and the script ends with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from airflow_case import Case, measure, ours, stock
+from driving.home import make_database
+
+_RUN_SECONDS = 3.0
+_LONG_RUN_SECONDS = 20.0
+_COLUMNS = (
+    ("pods/s", "pods_per_second", 8),
+    ("CPU ms/pod", "cpu_ms_per_pod", 11),
+    ("hb p50 ms", "p50_ms", 10),
+    ("hb p99 ms", "p99_ms", 10),
+    ("hb max ms", "max_ms", 10),
+    ("in hb s", "total_s", 8),
+    ("PSS MB", "pss_mb", 7),
+    ("peak RSS MB", "peak_rss_mb", 12),
+)
+
+
+def cases(arguments: argparse.Namespace) -> list[Case]:
+    """All cases, peers beside each other. Creates one after the other take the latency each, so with latency the
+    provider's sequential way gets fewer tasks; its rate does not depend on how many there are."""
+    found: list[Case] = []
+    peers = {
+        "stock": [stock(16, concurrent=False), stock(64, concurrent=True)],
+        "ours": [ours()],
+    }
+    executors = [peer for name in arguments.only or peers for peer in peers[name]]
+    for latency in arguments.latency:
+        for hook in (False, True) if arguments.hook == "both" else (arguments.hook == "with",):
+            for name, path, options in executors:
+                tasks = arguments.tasks
+                if latency and "async" not in name and path != ours()[1]:
+                    tasks = min(tasks, int(60_000 / latency))
+                found.append(Case(name, path, tasks, latency, hook, _RUN_SECONDS, max(tasks, 1), options))
+    if arguments.in_flight and "ours" in (arguments.only or peers):
+        name, path, options = ours()
+        size = arguments.in_flight
+        found.append(
+            Case(
+                f"{name}, {size} in flight",
+                path,
+                2 * size,
+                0.0,
+                False,
+                _LONG_RUN_SECONDS,
+                size,
+                options,
+                full=int(0.98 * size),
+                per_loop=512,
+            )
+        )
+    return found
+
+
+def line(case: Case, figures: dict[str, Any], beats: str = "heartbeat") -> str:
+    """A case as a row of the table."""
+    head = f"{case.name:30} {case.latency_ms:5.0f} {'yes' if case.hook else 'no':4} {case.tasks:6}"
+    if figures["wrong"]:
+        return f"{head}  wrong: {'; '.join(figures['wrong'])}"
+    values = figures | figures[beats]
+    return head + "".join(f" {values[name]:{width}.1f}" for _, name, width in _COLUMNS)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="200 tasks, latency 0 and 150, no hook, 500 in flight")
+    parser.add_argument("--tasks", type=int, help="default: 1000")
+    parser.add_argument("--latency", type=float, nargs="*", metavar="MS", help="of creates; default: 0 150 500")
+    parser.add_argument("--hook", choices=("without", "with", "both"), help="a pod_mutation_hook; default: both")
+    parser.add_argument("--in-flight", type=int, metavar="N", help="of the last case; 0: without it; default: 5000")
+    parser.add_argument("--only", nargs="*", choices=("stock", "ours"))
+    parser.add_argument("--json", type=Path, help="write the figures and their conditions here")
+    arguments = parser.parse_args()
+    defaults = {"tasks": 1000, "latency": [0.0, 150.0, 500.0], "hook": "both", "in_flight": 5000}
+    quick = {"tasks": 200, "latency": [0.0, 150.0], "hook": "without", "in_flight": 500}
+    for name, value in (quick if arguments.quick else defaults).items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
+
+    began = time.monotonic()
+    results: list[dict[str, Any]] = []
+    print(f"{'executor':30} {'delay':>5} {'hook':4} {'tasks':>6}" + "".join(f" {t:>{w}}" for t, _, w in _COLUMNS))
+    with tempfile.TemporaryDirectory(prefix="shard-executor-bench-") as folder:
+        database = make_database(Path(folder))
+        for case in cases(arguments):
+            figures = measure(case, database)
+            print(line(case, figures), flush=True)
+            if case.full and not figures["wrong"]:
+                print(f"  heartbeats with {case.full} or more in flight: {figures['full']}", flush=True)
+            results.append(
+                {
+                    "executor": case.name,
+                    "tasks": case.tasks,
+                    "latency_ms": case.latency_ms,
+                    "hook": case.hook,
+                    **figures,
+                }
+            )
+    if arguments.json:
+        conditions = {
+            "command": " ".join(["python", *sys.argv]),
+            "seconds": round(time.monotonic() - began),
+            "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}",
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in ("apache-airflow", "apache-airflow-providers-cncf-kubernetes")},
+            "database": "SQLite",
+            "cluster": f"development cluster, simulated kubelet, pods run {_RUN_SECONDS} s",
+        }
+        arguments.json.write_text(json.dumps({"conditions": conditions, "cases": results}, indent=1) + "\n")
+    return 1 if any(result["wrong"] for result in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""One executor in a process of its own, driven as a scheduler drives it; writes what was measured as JSON.
+
+Started by `airflow_case.py` in the environment of a home. Once its result is there, the executor goes on until a line
+comes in, so that the memory of its processes can be read.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from driving.driver import Beat, Driver, Pauses
+
+_SETTLE = 2.0  # seconds of heartbeats before anything is measured
+_GONE_LIMIT = 60.0  # seconds until all pods are deleted
+_LOOK = 0.5  # seconds between looks at the cluster's counts
+
+
+def tree_cpu(root: psutil.Process) -> float:
+    """Seconds of CPU of a process and all below it, those that have ended included."""
+    total = 0.0
+    for process in [root, *root.children(recursive=True)]:
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue  # it has ended; its parent's children_* has it
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def quantiles(beats: list[Beat]) -> dict[str, float]:
+    """Milliseconds of heartbeats: p50, p99, max, and how many there were."""
+    seconds = sorted(beat.seconds for beat in beats)
+    if not seconds:
+        return {"count": 0, "p50_ms": 0.0, "p99_ms": 0.0, "max_ms": 0.0, "total_s": 0.0}
+    p99 = seconds[min(int(len(seconds) * 0.99), len(seconds) - 1)]
+    return {
+        "count": len(seconds),
+        "p50_ms": 1000 * statistics.median(seconds),
+        "p99_ms": 1000 * p99,
+        "max_ms": 1000 * seconds[-1],
+        "total_s": sum(seconds),
+    }
+
+
+class Cluster:
+    """The development cluster's counts, asked for seldom: each call costs this process some CPU."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self._request = urllib.request.Request(f"{url}/devcluster/stats")
+        if token:
+            self._request.add_header("Authorization", f"Bearer {token}")
+        self._next = 0.0
+        self._last: dict[str, Any] = {"pods": -1}
+
+    def pods(self) -> int:
+        """How many pods there are; at most half a second old."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _LOOK
+            with urllib.request.urlopen(self._request, timeout=30) as response:
+                self._last = json.load(response)
+        return int(self._last["pods"])
+
+
+def run(spec: dict[str, Any]) -> None:
+    """Drives the tasks of a specification to their end, writes what was measured, and ends when it is told to."""
+    driver = Driver(
+        per_loop=spec["per_loop"], pauses=Pauses(spec["loop_pause"], spec["idle_pause"]), process_events=False
+    )
+    tasks: int = spec["tasks"]
+    driver.make_job()
+    driver.make_tasks(tasks)
+    cluster = Cluster(spec["url"], spec["token"])
+    me = psutil.Process()
+    driver.start()
+    try:
+        driver.beat_for(_SETTLE)
+        made = driver.queue()
+        driver.beats.clear()
+        cpu, began = tree_cpu(me), time.monotonic()
+        finished = driver.beat_until(lambda: len(driver.ended) == tasks, spec["limit"])
+        seconds = time.monotonic() - began
+        beats = list(driver.beats)
+        gone = driver.beat_until(lambda: cluster.pods() == 0, _GONE_LIMIT) if finished else False
+        seconds_to_clean = time.monotonic() - began
+        cpu = tree_cpu(me) - cpu
+        states = Counter(driver.states().values())
+        ends = Counter("+".join(ends) for ends in driver.ended.values())
+        result = {
+            "made": made,
+            "finished": finished,
+            "pods_gone": gone,
+            "database": dict(states),
+            "ends": dict(ends),
+            "seconds": seconds,
+            "seconds_to_clean": seconds_to_clean,
+            "cpu_ms_per_pod": 1000 * cpu / tasks,
+            "heartbeat_cpu_ms_per_pod": 1000 * sum(beat.cpu for beat in beats) / tasks,
+            "heartbeat": quantiles(beats),
+            "full": quantiles([beat for beat in beats if spec["full"] and beat.running >= spec["full"]]),
+            "most_running": max(beat.running for beat in beats),
+        }
+        path = Path(spec["result"])
+        path.with_suffix(".part").write_text(json.dumps(result))
+        path.with_suffix(".part").rename(path)
+        sys.stdin.readline()
+    finally:
+        driver.end()
+
+
+def main() -> None:
+    run(json.loads(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()
