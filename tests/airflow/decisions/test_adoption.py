@@ -91,5 +91,7 @@ def test_only_pods_that_nobody_waits_for_are_swept():
 
 
 def test_selectors():
-    assert owned_selector(["9", "12"]) == "kubernetes_executor=True,airflow-worker in (12,9),airflow_executor_done!=True"
+    assert (
+        owned_selector(["9", "12"]) == "kubernetes_executor=True,airflow-worker in (12,9),airflow_executor_done!=True"
+    )
     assert ownerless_selector({"9"}) == "kubernetes_executor=True,airflow-worker notin (9),airflow_executor_done!=True"

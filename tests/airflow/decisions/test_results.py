@@ -90,7 +90,9 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("report", "found", "policy", "means", "state"), [r[1:] for r in ROWS], ids=[r[0] for r in ROWS])
+@pytest.mark.parametrize(
+    ("report", "found", "policy", "means", "state"), [r[1:] for r in ROWS], ids=[r[0] for r in ROWS]
+)
 def test_the_table(report: Report, found: Row | None, policy: Policy, means: Means, state: str | None):
     outcome = decide(report, job(), found, False, policy)
     assert (outcome.means, outcome.state) == (means, state)
