@@ -1,12 +1,15 @@
 """What a shard's state wants done: records that say what, never how.
 
-Every action but `Report`, `Closed`, `DropBody`, `NeedCredentials` and `WakeAt` is answered by exactly one event.
+Every action but `Report`, `Closed`, `DropBody`, `TellAdopted`, `NeedCredentials` and `WakeAt` is answered by exactly
+one event.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+
+from shard_executor.core.lifecycle import Marks
 
 
 class Matches:
@@ -64,6 +67,7 @@ class NeedBody(Matches):
     """-> BodyArrived | BodyRefused"""
 
     ticket: str
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +76,30 @@ class DropBody(Matches):
 
 
 @dataclass(frozen=True, slots=True)
+class AdoptPod(Matches):
+    """Write labels and annotations on a pod, with its uid as precondition. -> Adopted | AdoptFailed"""
+
+    ticket: str
+    namespace: str
+    name: str
+    uid: str
+    marks: Marks
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TellAdopted(Matches):
+    """The pod has our labels: whoever changes them later is not to be overruled."""
+
+    ticket: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report(Matches):
     """Tell the parent; a terminal report is repeated by nobody and waits for `Acknowledged`.
 
     `started_at` and `finished_at` are unix seconds as the kubelet says them, `waited` the seconds from the answer to
-    the create to the news that the pod runs, if both came to this shard.
+    the create to the news that the pod runs, if both came to this shard, `container` the one that the words are about.
     """
 
     ticket: str
@@ -94,6 +117,7 @@ class Report(Matches):
     started_at: float | None = None
     finished_at: float | None = None
     waited: float | None = None
+    container: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,4 +140,17 @@ class WakeAt(Matches):
     at: float
 
 
-Action = CreatePod | ReadPod | RemovePod | TailLog | NeedBody | DropBody | Report | Closed | NeedCredentials | WakeAt
+Action = (
+    CreatePod
+    | ReadPod
+    | RemovePod
+    | AdoptPod
+    | TailLog
+    | NeedBody
+    | DropBody
+    | TellAdopted
+    | Report
+    | Closed
+    | NeedCredentials
+    | WakeAt
+)

@@ -27,6 +27,24 @@ class Ending(ShardBase):
         else:
             self._report_end(task, None)
 
+    def _fail_create(self, task: TaskHandler, reason: str, message: str, now: float) -> None:
+        verdict = Verdict(Stage.FAILED, False, FailureClass.CREATE_REFUSED, reason, None, message)
+        task.pod_gone = True
+        self._drop_body(task)
+        self._finish(task, S.FAILED, verdict, now, tail=False)
+
+    def _handed_over(self, task: TaskHandler, now: float) -> None:
+        task.pod_gone = True  # not ours any more: it must not be removed
+        verdict = Verdict(
+            Stage.FAILED,
+            task.began,
+            FailureClass.HANDED_OVER,
+            "LabelsChanged",
+            None,
+            "the pod's labels were changed, so that it no longer belongs to this executor",
+        )
+        self._finish(task, S.HANDED_OVER if self.policy.hand_over else S.LOST, verdict, now, tail=False)
+
     def _on_log(self, task: TaskHandler, event: ev.LogRead, now: float) -> None:
         if task.state is S.FAILED and not task.reported:
             self._report_end(task, event.text)
@@ -51,6 +69,7 @@ class Ending(ShardBase):
                 task.began,
                 verdict.started_at,
                 verdict.finished_at,
+                container=verdict.container,
             )
         )
 
@@ -181,7 +200,8 @@ class Ending(ShardBase):
         self._to(task, S.DONE, now, pod_left or "closed")
         self.counts[S.DONE] -= 1
         del self.tasks[task.ticket]
-        self._by_name.pop((task.namespace, task.name), None)
+        if self._by_name.get((task.namespace, task.name)) == task.ticket:  # else another ticket has adopted its pod
+            del self._by_name[task.namespace, task.name]
         self._closed_names.add(task.namespace, task.name, task.uid)
         if task.attempt:
             self._outlived.difference_update(self._earlier_names(task))
@@ -190,12 +210,13 @@ class Ending(ShardBase):
 
     def _on_revoked(self, task: TaskHandler, event: ev.Revoked, now: float) -> None:
         # Before the first complete list nobody knows what a predecessor created.
-        listed = task.namespace in self._synced or not self.hold_until
+        listed = self._listed(task.namespace) or not self.hold_until
         if task.state is S.QUEUED and task.tries == 0 and not task.reading and listed:
             self._to(task, S.REVOKED, now, "revoked before its pod was created")
             self._report_revoked(task)
         elif task.state in (S.QUEUED, S.CREATING):
             task.revoking = True
+            self._asked.discard(task.ticket)
             task.note(now, "revoked; the answer to the create decides")
             if task.state is S.QUEUED:
                 self._read(task)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from shard_executor.core.failures import Verdict
 from shard_executor.core.faults import FaultInfo
+from shard_executor.core.lifecycle import Marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,8 @@ class Submitted:
 
     `uid` is the pod's, if the parent knows that attempt `attempt` has been created; `began` that it has run, `fresh`
     that the parent knows this from a process before it and is still to be told that the pod runs, `reported` the state
-    of a terminal report that the parent has already, `has_body` that the pod's body came along.
+    of a terminal report that the parent has already, `has_body` that the pod's body came along. `pod` is the pod's name
+    if it is known, `marks` are the labels and annotations by which it is still to be adopted.
     """
 
     ticket: str
@@ -31,6 +33,8 @@ class Submitted:
     fresh: bool = False
     reported: str | None = None
     has_body: bool = True
+    pod: str | None = None
+    marks: Marks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,11 @@ class BodyArrived:
 
 @dataclass(frozen=True, slots=True)
 class BodyRefused:
-    """The parent could not build a body for another attempt."""
+    """The parent could not build the body that was asked for."""
 
     ticket: str
     message: str
+    reason: str = "BodyRefused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,27 @@ class Relisted:
     """A complete list of a namespace has been applied; `since` is when it was asked for."""
 
     since: float
-    namespace: str
+    namespace: str  # "" for all
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """The pod has our labels; the rest is what the server's answer says of it."""
+
+    ticket: str
+    deleting: bool
+    verdict: Verdict
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptFailed:
+    """Our labels could not be written; with `gone` there is no pod of that uid any more."""
+
+    ticket: str
+    info: FaultInfo
+    gone: bool = False
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +204,8 @@ Event = (
     | PodEnded
     | PodLeft
     | Relisted
+    | Adopted
+    | AdoptFailed
     | LogRead
     | Acknowledged
     | Removed

@@ -11,7 +11,7 @@ from kubelet's images/types.go and kuberuntime as listed by Airflow's
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
@@ -133,13 +133,33 @@ PENDING_RULES: dict[str, PendingRule] = {
 }
 
 
+# A kubelet that holds its own image pulls back says so by this message of ErrImagePull, and pulls a moment later
+# (pkg/kubelet/images/puller.go).
+_HELD_BACK = "pull QPS exceeded"
+
+
+def pending_rule(reason: str | None, message: str | None, fatal: Collection[str] | None) -> PendingRule | None:
+    """What a waiting reason means; None if it is waited for.
+
+    Args:
+        reason, message: the waiting container's.
+        fatal: the reasons that are fatal, all at once, or None for `PENDING_RULES`.
+    """
+    rule = PENDING_RULES.get(reason or "")
+    if fatal is None:
+        return rule
+    if reason not in fatal or (reason == "ErrImagePull" and _HELD_BACK in (message or "")):
+        return None
+    return PendingRule(rule.failure_class if rule is not None else FailureClass.START_ERROR, True)
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The outcome read off one state of a pod.
 
     `began` says that a container of the task itself has run: from then on a failure counts as the task's own.
     `waiting` is the reason that keeps a pending pod from starting, if its kubelet gave one, `container`
-    the one to blame for a failure. Times are unix seconds.
+    the one that this was read off: to blame for a failure, waiting, or the task's own. Times are unix seconds.
     """
 
     stage: Stage
@@ -166,7 +186,15 @@ def main_container(containers: tuple[ContainerView, ...], name: str = "base") ->
     return containers[0] if containers else None
 
 
-def judge(phase: int, deleting: bool, status: PodStatusView, *, ended: bool = False) -> Verdict:
+def judge(
+    phase: int,
+    deleting: bool,
+    status: PodStatusView,
+    *,
+    ended: bool = False,
+    worker: str | None = None,
+    fatal: Collection[str] = PENDING_RULES,
+) -> Verdict:
     """Names what a pod's status says.
 
     Args:
@@ -175,8 +203,11 @@ def judge(phase: int, deleting: bool, status: PodStatusView, *, ended: bool = Fa
         status: the decoded status.
         ended: the object is gone (a DELETED event); a pod that had not finished is then a failure whatever its phase
             says (a node that goes away leaves `Running` behind).
+        worker: the container whose end is the pod's end, whatever the others do; None where the phase decides.
+        fatal: the waiting reasons that matter, where several containers wait.
     """
-    main = main_container(status.containers)
+    main = main_container(status.containers, worker or "base")
+    over = worker is not None and main is not None and main.name == worker and main.state == "terminated"
     began = main is not None and (
         main.started_at is not None
         or main.state == "running"
@@ -186,13 +217,19 @@ def judge(phase: int, deleting: bool, status: PodStatusView, *, ended: bool = Fa
     )
     started = main.started_at if main else None
     finished = main.finished_at if main else None
-    if phase == PHASE_SUCCEEDED:
+    if phase == PHASE_SUCCEEDED or (over and main is not None and main.exit_code == 0):
         return Verdict(
-            Stage.SUCCEEDED, True, reason=_reason_of(main), exit_code=0, started_at=started, finished_at=finished
+            Stage.SUCCEEDED,
+            True,
+            reason=_reason_of(main),
+            exit_code=0,
+            container=main.name if main else None,
+            started_at=started,
+            finished_at=finished,
         )
-    if phase == PHASE_FAILED or ended:
-        culprit = _culprit(status, main)
-        failure = _failure_class(status, culprit, deleting or (ended and phase != PHASE_FAILED))
+    if phase == PHASE_FAILED or ended or over:
+        culprit = main if over else _culprit(status, main)
+        failure = _failure_class(status, culprit, deleting or (ended and phase != PHASE_FAILED and not over))
         return Verdict(
             Stage.FAILED,
             began,
@@ -207,13 +244,14 @@ def judge(phase: int, deleting: bool, status: PodStatusView, *, ended: bool = Fa
         )
     if phase == PHASE_RUNNING or began:
         return Verdict(Stage.RUNNING, began, started_at=started)
-    waiting = _waiting(status)
+    waiting = _waiting(status, fatal)
     return Verdict(
         Stage.PENDING,
         False,
         reason=waiting.reason if waiting else _unscheduled(status)[0],
         message=waiting.message if waiting else _unscheduled(status)[1],
         waiting=waiting.reason if waiting else None,
+        container=waiting.name if waiting else None,
     )
 
 
@@ -318,11 +356,11 @@ def _failure_message(status: PodStatusView, culprit: ContainerView | None, failu
     return None
 
 
-def _waiting(status: PodStatusView) -> ContainerView | None:
-    """The first container that waits for a reason with a rule, else the first that waits at all."""
+def _waiting(status: PodStatusView, fatal: Collection[str]) -> ContainerView | None:
+    """The first container that waits for one of these reasons, else the first that waits at all."""
     waiting = [c for c in (*status.init_containers, *status.containers) if c.state == "waiting" and c.reason]
     for container in waiting:
-        if container.reason in PENDING_RULES:
+        if container.reason in fatal:
             return container
     return waiting[0] if waiting else None
 

@@ -53,6 +53,10 @@ LAUNCH_POLICIES: dict[Fault, LaunchPolicy] = {
 }
 
 
+# Faults after which the create may have reached the server all the same; gateways answer 502 and 504 for it.
+UNSURE = frozenset({Fault.DISCONNECTED, Fault.TIMEOUT, Fault.PROTOCOL, Fault.UNAVAILABLE, Fault.SERVER_ERROR})
+
+
 def launch_policy(fault: Fault) -> LaunchPolicy:
     """The policy for a failed create; every fault has one (a test holds the table complete)."""
     return LAUNCH_POLICIES[fault]

@@ -7,11 +7,11 @@ import heapq
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev
 from shard_executor.core.backoff import backoff_delay
-from shard_executor.core.ending import Ending
-from shard_executor.core.failures import DISRUPTIONS, FailureClass, Stage, Verdict, refused_by_node
-from shard_executor.core.launch_faults import LaunchPolicy, launch_policy
+from shard_executor.core.bodies import Bodies
+from shard_executor.core.failures import DISRUPTIONS, FailureClass, Verdict, refused_by_node
+from shard_executor.core.launch_faults import UNSURE, LaunchPolicy, launch_policy
 from shard_executor.core.lifecycle import TaskHandler, TaskState
-from shard_executor.core.shard_base import Creation
+from shard_executor.core.shard_base import EVER, Creation
 
 S = TaskState
 
@@ -20,7 +20,7 @@ S = TaskState
 RELAUNCHED = DISRUPTIONS | {FailureClass.UNKNOWN}
 
 
-class Launching(Ending):
+class Launching(Bodies):
     """Creates run within the window, by priority; a create without a certain answer is settled by the pod's name."""
 
     def _launch(self, now: float) -> None:
@@ -29,8 +29,8 @@ class Launching(Ending):
             task = self.tasks.get(heapq.heappop(queue)[2])
             if task is None or task.state is not S.QUEUED or task.reading or task.revoking:
                 continue  # a read that is under way or due decides about the last two
-            if not task.has_body:
-                self._out.append(act.NeedBody(task.ticket))
+            if not task.has_body or self._too_old(task, now):
+                self._need_body(task)
                 continue  # comes back with the body
             if task.launch_deadline is None:
                 task.launch_deadline = now + self.policy.create_timeout
@@ -39,7 +39,11 @@ class Launching(Ending):
             self.gates.started(task.namespace)
             self._creations[task.ticket, task.attempt] = Creation(task.namespace, task.name)
             self._out.append(act.CreatePod(task.ticket, task.namespace, task.name, task.attempt))
+            if self.policy.fresh_bodies:
+                self._drop_body(task)
             free -= 1
+        if self._bodiless:
+            self._ask_bodies(now)
 
     def _next_queue(self, now: float) -> list[tuple[int, int, str]] | None:
         """The queue whose head comes first among the namespaces that are listed and not full."""
@@ -49,15 +53,6 @@ class Launching(Ending):
             if queue and self.gates.admits(namespace, now) and not self._held(namespace, now)
         ]
         return min(queues, default=None)
-
-    def _on_body(self, task: TaskHandler, event: ev.BodyArrived, now: float) -> None:
-        task.has_body = True
-        if task.state is S.QUEUED:
-            self._enqueue(task)
-
-    def _on_body_refused(self, task: TaskHandler, event: ev.BodyRefused, now: float) -> None:
-        if task.state is S.QUEUED:
-            self._fail_create(task, "BodyRefused", event.message, now)
 
     def _on_created(self, event: ev.Created, now: float) -> None:
         self.window.answered(event.latency)
@@ -85,8 +80,15 @@ class Launching(Ending):
             self._revoke_pod(task, now)
             return False
         self._to(task, S.PENDING, now, f"{why}, uid {uid}")
+        self._limit_start(task, since if since != EVER else now)
         self._progress(task, "pending")
         return True
+
+    def _limit_start(self, task: TaskHandler, since: float) -> None:
+        """The pod may stay pending until `start_timeout` from its creation."""
+        if self.policy.start_timeout > 0:
+            task.start_by = since + self.policy.start_timeout
+            self._at(task.start_by, "start", task.ticket)
 
     def _creation_answered(self, event: ev.Created | ev.CreateFailed) -> Creation | None:
         creation = self._creations.pop((event.ticket, event.attempt), None)
@@ -115,6 +117,7 @@ class Launching(Ending):
             self.gates.ended(task.namespace)
         if task.state is not S.CREATING:
             return  # the watch has shown the pod meanwhile: the lost answer was a success
+        task.unsure = event.info.fault in UNSURE
         task.last_problem = f"{event.info.reason or event.info.fault.value}: {event.info.message}"
         if policy is LaunchPolicy.READ:
             self._read(task)
@@ -163,17 +166,12 @@ class Launching(Ending):
     def _timer_launch(self, ticket: str, now: float) -> None:
         task = self.tasks.get(ticket)
         if task is not None and task.state is S.QUEUED:
-            if task.revoking:
-                # The last create had no certain answer: whether its pod exists is asked, not guessed.
+            if task.revoking or (task.unsure and self.policy.fresh_bodies):
+                # The last create had no certain answer: whether its pod exists is asked, not guessed. So too before
+                # another body is built: whoever builds it would see a task that runs already.
                 self._read(task)
             else:
                 self._enqueue(task)
-
-    def _fail_create(self, task: TaskHandler, reason: str, message: str, now: float) -> None:
-        verdict = Verdict(Stage.FAILED, False, FailureClass.CREATE_REFUSED, reason, None, message)
-        task.pod_gone = True
-        self._drop_body(task)
-        self._finish(task, S.FAILED, verdict, now, tail=False)
 
     def _requeue(self, task: TaskHandler, now: float, why: str) -> None:
         if task.state is not S.QUEUED:
@@ -187,7 +185,9 @@ class Launching(Ending):
         task.name = self.name_of(task.stem, task.submission_id, task.attempt)
         task.uid = None
         task.seen = task.pod_gone = task.reading = task.terminating = False
+        task.unsure = task.adopted = False
         task.pending_since = task.bad_since = task.launch_deadline = task.read_due = task.denied_since = None
+        task.marks = task.start_by = None
         self._by_name[task.namespace, task.name] = task.ticket
         self._unclaimed.pop((task.namespace, task.name), None)  # the create finds it, and what it is now
         self._requeue(task, now, f"{why}; attempt {task.attempt} follows")

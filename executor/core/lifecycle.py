@@ -1,19 +1,24 @@
 """One ticket's life in a shard: its states, the changes allowed between them, and its story.
 
 The diagram: QUEUED -> CREATING -> PENDING -> RUNNING -> SUCCEEDED | FAILED | LOST -> CLEANING -> DONE, back to QUEUED
-for another launch attempt, and REVOKED from anywhere before the end. `ALLOWED` is that diagram; a change that is not
-in it raises `InvalidTransition`, which prints what happened to the ticket before.
+for another launch attempt, and REVOKED or HANDED_OVER from anywhere before the end. `ALLOWED` is that diagram; a
+change that is not in it raises `InvalidTransition`, which prints what happened to the ticket before.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from shard_executor.core.failures import Verdict
 
 STORY_LENGTH = 24
+
+
+# Labels and annotations that make a pod ours.
+Marks = tuple[Mapping[str, str], Mapping[str, str]]
 
 
 class TaskState(StrEnum):
@@ -24,6 +29,7 @@ class TaskState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     LOST = "lost"
+    HANDED_OVER = "handed-over"
     REVOKED = "revoked"
     CLEANING = "cleaning"
     DONE = "done"
@@ -31,18 +37,20 @@ class TaskState(StrEnum):
 
 _S = TaskState
 OPEN = frozenset({_S.QUEUED, _S.CREATING, _S.PENDING, _S.RUNNING})
-FINISHED = frozenset({_S.SUCCEEDED, _S.FAILED, _S.LOST})
+FINISHED = frozenset({_S.SUCCEEDED, _S.FAILED, _S.LOST, _S.HANDED_OVER})
+_ENDS = FINISHED | {_S.REVOKED}
 
 ALLOWED: dict[TaskState, frozenset[TaskState]] = {
     # Straight to PENDING or further: the pod of this attempt turned out to exist already.
-    _S.QUEUED: frozenset({_S.CREATING, _S.PENDING, _S.RUNNING, _S.SUCCEEDED, _S.FAILED, _S.LOST, _S.REVOKED}),
+    _S.QUEUED: frozenset({_S.CREATING, _S.PENDING, _S.RUNNING}) | _ENDS,
     # Watch events may overtake the answer to the create, so every later state can follow.
-    _S.CREATING: frozenset({_S.QUEUED, _S.PENDING, _S.RUNNING, _S.SUCCEEDED, _S.FAILED, _S.LOST, _S.REVOKED}),
-    _S.PENDING: frozenset({_S.QUEUED, _S.RUNNING, _S.SUCCEEDED, _S.FAILED, _S.LOST, _S.REVOKED}),
-    _S.RUNNING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.LOST, _S.REVOKED}),
+    _S.CREATING: frozenset({_S.QUEUED, _S.PENDING, _S.RUNNING}) | _ENDS,
+    _S.PENDING: frozenset({_S.QUEUED, _S.RUNNING}) | _ENDS,
+    _S.RUNNING: _ENDS,
     _S.SUCCEEDED: frozenset({_S.CLEANING}),
     _S.FAILED: frozenset({_S.CLEANING}),
     _S.LOST: frozenset({_S.CLEANING}),
+    _S.HANDED_OVER: frozenset({_S.CLEANING}),
     _S.REVOKED: frozenset({_S.CLEANING}),
     _S.CLEANING: frozenset({_S.DONE}),
     _S.DONE: frozenset(),
@@ -65,12 +73,14 @@ class TaskHandler:
     """Holds one ticket's state; only `ShardState` changes it.
 
     `attempt` counts launches from 0, `tries` failed creates of the current attempt, `launch_deadline` is the time
-    after which a create that keeps failing is given up. `fresh` says that its pod was made by an earlier process of the
-    run and that nobody has been told yet that it runs, `seen` that this shard's watch shows the pod,
-    `read_due` when it is to be read for want of that. `known_at` is when the pod was last known to be there, `gap` how
-    many seconds later a list lacked it. `owed` is name and uid of a lost attempt's pod, which is removed when the next
-    attempt's pod is there. `pod_gone` says that the pod itself is no more, whatever the
-    ticket's state.
+    after which a create that keeps failing is given up. `body_since` is when a fresh body was asked for or came,
+    `unsure` says that the last create may have reached the server. `fresh` says that its pod was made by an earlier
+    process of the run and that nobody has been told yet that it runs, `seen` that this shard's watch shows the pod,
+    `read_due` when it is to be read for want of that, `start_by` until when it may be pending. `known_at` is when the
+    pod was last known to be there, `gap` how many seconds later a list lacked it. `marks` are those by which the pod is
+    still to be adopted, `adopted` says that they are written. `owed` is name and uid of a lost attempt's pod, which is
+    removed when the next attempt's pod is there. `pod_gone` says that the pod itself is no more, or no more ours,
+    whatever the ticket's state.
     """
 
     ticket: str
@@ -86,6 +96,11 @@ class TaskHandler:
     fresh: bool = False
     seen: bool = False
     has_body: bool = True
+    body_since: float = 0.0
+    unsure: bool = False
+    marks: Marks | None = None
+    adopted: bool = False
+    start_by: float | None = None
     tries: int = 0
     relaunches: int = 0
     launch_deadline: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from shard_executor.core import actions as act
@@ -16,6 +16,7 @@ from shard_executor.core.lifecycle import TaskHandler, TaskState
 from shard_executor.core.quota import QuotaGates
 from shard_executor.core.window import CreateWindow
 
+EVERY_NAMESPACE = ""  # of a list that holds the whole cluster
 EVER = float("-inf")  # since when a pod is known that was there before its ticket: every list should show it
 
 
@@ -38,6 +39,16 @@ class ShardPolicy:
         unseen_every: a living pod that still goes unseen is read again at this interval.
         sweep: remove finished pods of this executor that no ticket asks for. Without it they stay, so that a ticket
             that is yet to come, of a run that goes on, finds its pod and the pod's result.
+        fresh_bodies: a body is built shortly before its create and serves one request, since the token in it ages. A
+            create without a certain answer is settled by a read before another body is asked for.
+        body_timeout: how long a ticket waits for its body before it fails.
+        body_lifetime: a fresh body that is older when its turn comes is asked for again.
+        hand_over: a pod that is labelled as another owner's is handed over, which is an end of its own; without it,
+            such a pod counts as lost.
+        fatal_reasons: the waiting reasons for which a pending pod fails, at once; any other is waited for. None: those
+            of `PENDING_RULES`, each at once or after `pending_grace`.
+        start_timeout: how long a pod may take from its creation, or from when it was first seen if this shard does not
+            know that, until it runs; 0 is without limit.
     """
 
     create_timeout: float = 600.0
@@ -54,6 +65,12 @@ class ShardPolicy:
     unseen_after: float = 5.0
     unseen_every: float = 30.0
     sweep: bool = True
+    fresh_bodies: bool = False
+    body_timeout: float = 300.0
+    body_lifetime: float = 60.0
+    hand_over: bool = False
+    fatal_reasons: Collection[str] | None = None
+    start_timeout: float = 0.0
 
 
 @dataclass(slots=True)
@@ -104,6 +121,8 @@ class ShardBase:
         self._closed_names = ClosedNames()
         self._synced: set[str] = set()  # namespaces whose first list is complete
         self._ready: dict[str, list[tuple[int, int, str]]] = {}  # by namespace: a full one holds up no other
+        self._bodiless: dict[str, list[tuple[int, int, str]]] = {}  # by namespace, none empty: fresh bodies to ask for
+        self._asked: set[str] = set()  # tickets that wait for a fresh body
         self._timers: list[tuple[float, int, str, str]] = []
         self._woken_for = float("inf")
         self._serial = 0
@@ -116,16 +135,23 @@ class ShardBase:
     def _to(self, task: TaskHandler, state: TaskState, now: float, why: str) -> None:
         before = task.state
         task.to(state, now, why)
+        if before is TaskState.QUEUED:
+            self._asked.discard(task.ticket)
         self.counts[before] -= 1
         self.counts[state] += 1
 
     def _enqueue(self, task: TaskHandler) -> None:
         self._serial += 1
-        heapq.heappush(self._ready.setdefault(task.namespace, []), (-task.priority, self._serial, task.ticket))
+        queues = self._ready if task.has_body or not self.policy.fresh_bodies else self._bodiless
+        heapq.heappush(queues.setdefault(task.namespace, []), (-task.priority, self._serial, task.ticket))
+
+    def _listed(self, namespace: str) -> bool:
+        """Whether a namespace's first list is complete."""
+        return namespace in self._synced or EVERY_NAMESPACE in self._synced
 
     def _held(self, namespace: str, now: float) -> bool:
         """Whether creates in a namespace wait for its first complete list."""
-        return now < self.hold_until and namespace not in self._synced
+        return now < self.hold_until and not self._listed(namespace)
 
     def _earlier_names(self, task: TaskHandler) -> list[tuple[str, str]]:
         """Namespace and name of the pods of a ticket's attempts before the current one."""

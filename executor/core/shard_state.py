@@ -1,7 +1,8 @@
 """The state of one shard and its only mutator, `ShardState.handle(event, now) -> actions`.
 
 `_TABLE` says for each state of a ticket and each kind of news about it which method answers; a pair that is not in it
-is an error that prints the ticket's story. The methods stand by subject: launching.py, watching.py, ending.py.
+is an error that prints the ticket's story. The methods stand by subject: bodies.py, launching.py, watching.py,
+adopting.py, ending.py.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from typing import Any
 
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev
+from shard_executor.core.adopting import Adopting
 from shard_executor.core.lifecycle import FINISHED, InvalidTransition, TaskHandler, TaskState
 from shard_executor.core.shard_base import EVER
-from shard_executor.core.watching import Watching
 
 S = TaskState
 
 
-class ShardState(Watching):
+class ShardState(Adopting):
     """All tickets of one shard; see `ShardBase` for the arguments."""
 
     def handle(self, event: ev.Event, now: float) -> list[act.Action]:
@@ -41,6 +42,8 @@ class ShardState(Watching):
     def _wake(self, now: float) -> None:
         at = self._timers[0][0] if self._timers else float("inf")
         waiting = [namespace for namespace, queue in self._ready.items() if queue]
+        if self._bodiless:
+            waiting += self._bodiless
         if waiting and now < self.window.held_until:
             at = min(at, self.window.held_until)
         elif waiting:
@@ -67,12 +70,14 @@ class ShardState(Watching):
             event.stem,
             event.submission_id,
             event.priority,
-            self.name_of(event.stem, event.submission_id, event.attempt),
+            event.pod or self.name_of(event.stem, event.submission_id, event.attempt),
             event.attempt,
         )
         task.began = event.began
         task.fresh = event.fresh
         task.has_body = event.has_body
+        task.body_since = now
+        task.marks = event.marks
         self.tasks[event.ticket] = task
         self.counts[S.QUEUED] += 1
         self._by_name[task.namespace, task.name] = task.ticket
@@ -84,13 +89,18 @@ class ShardState(Watching):
         if event.reported is not None:
             task.reported = True
             self._to(task, S(event.reported), now, "its report is with the parent")
+            task.pod_gone = task.state is S.HANDED_OVER
         elif event.uid is not None:
             state = S.RUNNING if event.began and not event.fresh else S.PENDING
             self._to(task, state, now, "known to the parent")
+            if state is S.PENDING:
+                self._limit_start(task, now)
         else:
             task.note(now, "submitted")
             self._enqueue(task)
         self._claim(task, now)
+        if task.marks is not None:
+            self._adopt(task)
 
     def _on_ticket_event(self, event: ev.Event, now: float) -> None:
         task = self.tasks.get(event.ticket)  # type: ignore[union-attr]
@@ -105,6 +115,11 @@ class ShardState(Watching):
         task = self.tasks.get(event.ticket)
         if task is not None and task.attempt == event.attempt:  # else the watch was faster, and another pod is at stake
             task.reading = False
+            self._on_ticket_event(event, now)
+
+    def _on_adopt_answer(self, event: ev.Adopted | ev.AdoptFailed, now: float) -> None:
+        task = self.tasks.get(event.ticket)
+        if task is not None and task.attempt == event.attempt:
             self._on_ticket_event(event, now)
 
     def _ignore(self, task: TaskHandler, event: ev.Event, now: float) -> None:
@@ -127,10 +142,10 @@ class ShardState(Watching):
         counted: Counter[str] = Counter(task.state for task in self.tasks.values())
         assert +self.counts == +counted, (self.counts, counted)
         for task in self.tasks.values():
-            assert self._by_name[task.namespace, task.name] == task.ticket, task
+            assert self._by_name[task.namespace, task.name] == task.ticket or task.pod_gone, task
             assert task.state in FINISHED or task.state in (S.REVOKED, S.CLEANING) or not task.reported, task
             assert task.state is not S.DONE, task
-        assert len(self._by_name) == len(self.tasks), "names without tickets"
+        assert set(self._by_name.values()) <= self.tasks.keys(), "names without tickets"
         assert not self._by_name.keys() & self._unclaimed.keys(), "a pod that is both a ticket's and nobody's"
         earlier = {name for task in self.tasks.values() for name in self._earlier_names(task)}
         owed = {(task.namespace, task.owed[0]): task.ticket for task in self.tasks.values() if task.owed is not None}
@@ -138,6 +153,9 @@ class ShardState(Watching):
         assert self._outlived <= earlier, "an earlier attempt of no ticket"
         assert self.cleanup.in_flight == sum(r.in_flight for r in self.cleanup.items.values())
         assert self.window.in_flight >= 0
+        asking = {task.ticket for task in self.tasks.values() if task.state is S.QUEUED and not task.revoking}
+        assert self._asked <= asking, "a body is awaited for a ticket that needs none"
+        assert all(self._bodiless.values()), "an empty queue for bodies"
         names = {(creation.namespace, creation.name) for creation in self._creations.values()}
         held = {(r.namespace, r.name) for r in self.cleanup.items.values() if r.held}
         assert held <= names, "a removal waits for nothing"
@@ -146,7 +164,7 @@ class ShardState(Watching):
 _Method = Callable[[ShardState, TaskHandler, Any, float], None]
 
 _OPEN = (S.QUEUED, S.CREATING, S.PENDING, S.RUNNING)
-_AFTER = (S.SUCCEEDED, S.FAILED, S.LOST, S.REVOKED, S.CLEANING)
+_AFTER = (S.SUCCEEDED, S.FAILED, S.LOST, S.HANDED_OVER, S.REVOKED, S.CLEANING)
 
 _TABLE: dict[tuple[TaskState, type], _Method] = {
     # A body is asked for only while QUEUED; the ticket may have been revoked or found running meanwhile.
@@ -159,10 +177,14 @@ _TABLE: dict[tuple[TaskState, type], _Method] = {
     **{(state, ev.PodRead): ShardState._on_read_after for state in _AFTER},
     **{(state, ev.ReadFailed): ShardState._on_read_failed for state in _OPEN},
     **{(state, ev.ReadFailed): ShardState._on_read_after for state in _AFTER},
+    # A pod is adopted while it lives; afterwards its labels say nothing any more.
+    **{(state, ev.Adopted): ShardState._on_adopted for state in (S.PENDING, S.RUNNING)},
+    **{(state, ev.AdoptFailed): ShardState._on_adopt_failed for state in (S.PENDING, S.RUNNING)},
+    **{(state, kind): ShardState._ignore for state in _AFTER for kind in (ev.Adopted, ev.AdoptFailed)},
     # Only a failure has its log fetched, and nothing but its answer ends that wait.
     (S.FAILED, ev.LogRead): ShardState._on_log,
     # Only what was reported can be acknowledged.
-    **{(state, ev.Acknowledged): ShardState._on_acknowledged for state in (S.SUCCEEDED, S.FAILED, S.LOST, S.REVOKED)},
+    **{(state, ev.Acknowledged): ShardState._on_acknowledged for state in _AFTER if state is not S.CLEANING},
     **{(state, ev.Revoked): ShardState._on_revoked for state in _OPEN},
     # The task ended before the revocation came: its result stands.
     **{(state, ev.Revoked): ShardState._ignore for state in _AFTER},
@@ -181,6 +203,8 @@ _DOORS: dict[type, Callable[[ShardState, Any, float], None]] = {
     ev.Tick: ShardState._on_tick,
     ev.PodRead: ShardState._on_read_answer,
     ev.ReadFailed: ShardState._on_read_answer,
+    ev.Adopted: ShardState._on_adopt_answer,
+    ev.AdoptFailed: ShardState._on_adopt_answer,
     **dict.fromkeys(
         (ev.BodyArrived, ev.BodyRefused, ev.LogRead, ev.Acknowledged, ev.Revoked),
         ShardState._on_ticket_event,
@@ -189,6 +213,9 @@ _DOORS: dict[type, Callable[[ShardState, Any, float], None]] = {
 
 _TIMERS: dict[str, Callable[[ShardState, str, float], None]] = {
     "launch": ShardState._timer_launch,
+    "body": ShardState._timer_body,
+    "adopt": ShardState._timer_adopt,
+    "start": ShardState._timer_start,
     "read": ShardState._timer_read,
     "pending": ShardState._timer_pending,
     "terminating": ShardState._timer_terminating,

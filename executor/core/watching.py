@@ -8,16 +8,17 @@ from shard_executor.core.backoff import backoff_delay
 from shard_executor.core.failures import (
     DISAPPEARED,
     GONE_UNWATCHED,
-    PENDING_RULES,
     SHORT_GAP,
     FailureClass,
+    PendingRule,
     Stage,
     Verdict,
+    pending_rule,
 )
 from shard_executor.core.launch_faults import LaunchPolicy, launch_policy
 from shard_executor.core.launching import Launching
 from shard_executor.core.lifecycle import OPEN, TaskHandler, TaskState
-from shard_executor.core.shard_base import EVER
+from shard_executor.core.shard_base import EVER, EVERY_NAMESPACE
 
 S = TaskState
 
@@ -83,7 +84,7 @@ class Watching(Launching):
                 self._on_ownerless(earlier, now)
         if (event := self._unclaimed.pop((task.namespace, task.name), None)) is not None:
             self._on_pod_seen(event, now)
-        if task.state in (S.PENDING, S.RUNNING) and not task.seen and task.namespace in self._synced:
+        if task.state in (S.PENDING, S.RUNNING) and not task.seen and not task.marks and self._listed(task.namespace):
             self._read(task)  # the lists have passed without it: no news of it may ever come
 
     def _owed_pod(self, event: ev.PodSeen | ev.PodEnded | ev.PodLeft) -> TaskHandler | None:
@@ -123,7 +124,7 @@ class Watching(Launching):
             if task.state is S.PENDING:
                 self._to(task, S.RUNNING, now, "running")
                 task.pending_since = task.bad_since = None
-                waited = now - task.uid_since if task.uid_since != EVER else None
+                waited = now - task.uid_since if task.uid_since != EVER and not task.adopted else None
                 self._progress(task, "running", started_at=verdict.started_at, waited=waited)
         elif task.state is S.PENDING and not deleting:
             self._pending(task, verdict, now)
@@ -134,7 +135,7 @@ class Watching(Launching):
             task.pending_since = now
             if self.policy.pending_timeout is not None:
                 self._at(now + self.policy.pending_timeout, "pending", task.ticket)
-        rule = PENDING_RULES.get(verdict.waiting or "")
+        rule = self._rule(verdict)
         if rule is None:
             task.bad_since = None
         elif rule.at_once:
@@ -143,11 +144,14 @@ class Watching(Launching):
             task.bad_since = now
             self._at(now + self.policy.pending_grace, "pending", task.ticket)
 
+    def _rule(self, verdict: Verdict) -> PendingRule | None:
+        return pending_rule(verdict.waiting, verdict.message, self.policy.fatal_reasons)
+
     def _timer_pending(self, ticket: str, now: float) -> None:
         task = self.tasks.get(ticket)
         if task is None or task.state is not S.PENDING or task.verdict is None:
             return
-        rule = PENDING_RULES.get(task.verdict.waiting or "")
+        rule = self._rule(task.verdict)
         if rule is not None and task.bad_since is not None and now >= task.bad_since + self.policy.pending_grace:
             self._fail_pending(task, rule.failure_class, task.verdict, now)
         elif (
@@ -156,6 +160,16 @@ class Watching(Launching):
             and now >= task.pending_since + self.policy.pending_timeout
         ):
             self._fail_pending(task, FailureClass.PENDING_TIMEOUT, task.verdict, now)
+
+    def _timer_start(self, ticket: str, now: float) -> None:
+        task = self.tasks.get(ticket)
+        if task is None or task.state is not S.PENDING or task.start_by is None or now < task.start_by:
+            return
+        message = f"the pod did not start within {self.policy.start_timeout:.0f} s"
+        said = task.verdict
+        if said is not None and (words := ": ".join(filter(None, (said.reason, said.message)))):
+            message = f"{message}; {words}"
+        self._fail_start(task, FailureClass.PENDING_TIMEOUT, "StartTimeout", message, now)
 
     def _timer_terminating(self, ticket: str, now: float) -> None:
         task = self.tasks.get(ticket)
@@ -212,27 +226,20 @@ class Watching(Launching):
             return
         if task.state is S.CLEANING:
             self._close(task, now)
-        elif task.state in (S.PENDING, S.RUNNING):
-            self._handed_over(task, now)
-        else:
+        elif task.state not in (S.PENDING, S.RUNNING):
             task.pod_gone = True
-
-    def _handed_over(self, task: TaskHandler, now: float) -> None:
-        task.pod_gone = True  # not ours any more: it must not be removed
-        verdict = Verdict(
-            Stage.FAILED,
-            task.began,
-            FailureClass.HANDED_OVER,
-            "LabelsChanged",
-            None,
-            "the pod's labels were changed, so that it no longer belongs to this executor",
-        )
-        self._finish(task, S.LOST, verdict, now, tail=False)
+        elif self.policy.hand_over:
+            task.seen = False
+            self._read(task)  # it may be deleted or have its labels back by now
+        else:
+            self._handed_over(task, now)
 
     def _on_relisted(self, event: ev.Relisted, now: float) -> None:
         self._synced.add(event.namespace)
         for task in self.tasks.values():
-            if task.namespace != event.namespace or task.seen or task.state not in (S.PENDING, S.RUNNING):
+            if task.seen or task.marks is not None or task.state not in (S.PENDING, S.RUNNING):
+                continue
+            if event.namespace not in (task.namespace, EVERY_NAMESPACE):
                 continue
             if task.uid_since + self.policy.unseen_after <= now and task.uid_since < event.since:
                 self._read(task)
@@ -241,7 +248,11 @@ class Watching(Launching):
 
     def _fail_pending(self, task: TaskHandler, failure: FailureClass, verdict: Verdict, now: float) -> None:
         message = verdict.message or "the pod did not start"
-        ended = Verdict(Stage.FAILED, False, failure, verdict.reason or failure.value, None, message)
+        self._fail_start(task, failure, verdict.reason or failure.value, message, now)
+
+    def _fail_start(self, task: TaskHandler, failure: FailureClass, reason: str, message: str, now: float) -> None:
+        container = task.verdict.container if task.verdict is not None else None
+        ended = Verdict(Stage.FAILED, False, failure, reason, None, message, container=container)
         self._finish(task, S.FAILED, ended, now, tail=False)
 
     def _on_pod_read(self, task: TaskHandler, event: ev.PodRead, now: float) -> None:
@@ -252,7 +263,7 @@ class Watching(Launching):
                 # Made by a create that landed after the ticket's pod had gone: it would run beside the next try.
                 self._remove(f"uid:{event.uid}", task.namespace, task.name, event.uid, False, now)
             self._pod_gone(task, None, now)
-        elif not event.selected:
+        elif not event.selected and task.marks is None:
             self._handed_over(task, now)
         elif event.verdict is not None:
             task.known_at, task.gap = now, None
@@ -266,6 +277,9 @@ class Watching(Launching):
         if event.uid is not None and event.same and event.selected and (began or not event.deleting):
             if self._exists(task, event.uid, EVER, "the create had succeeded", now) and event.verdict is not None:
                 self._advance(task, event.verdict, event.deleting, now)
+        elif event.uid is not None and self.policy.hand_over and event.same and (began or not event.deleting):
+            task.uid = event.uid
+            self._handed_over(task, now)  # another owner has taken it: another attempt would run beside it
         elif task.revoking:
             self._to(task, S.REVOKED, now, "revoked, never created")
             self._report_revoked(task)

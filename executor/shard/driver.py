@@ -21,7 +21,7 @@ from shard_executor._fast import DELETED, GONE, PodChange
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev
 from shard_executor.core.credentials import Credentials
-from shard_executor.core.failures import judge
+from shard_executor.core.failures import PENDING_RULES, Verdict, judge
 from shard_executor.core.lifecycle import InvalidTransition, TaskState
 from shard_executor.core.shard_base import ShardPolicy
 from shard_executor.core.shard_state import ShardState
@@ -57,6 +57,8 @@ class Shard:
         self._rng = random.Random()
         self.api = Api(settings.credentials, connections=settings.window[2] + 32)
         policy = ShardPolicy(**{**settings.policy, "log_tail": settings.log_tail_lines > 0})
+        fatal = PENDING_RULES if policy.fatal_reasons is None else frozenset(policy.fatal_reasons)
+        self._judge: Callable[..., Verdict] = partial(judge, worker=settings.worker_container, fatal=fatal)
         initial, minimum, maximum = settings.window
         self.state = ShardState(
             policy,
@@ -70,6 +72,8 @@ class Shard:
             timeout=settings.request_timeout,
             log_lines=settings.log_tail_lines,
             selects=settings.selects,
+            judge=self._judge,
+            delete_options=settings.delete_options,
         )
         self._views = Views(
             self.api,
@@ -138,12 +142,26 @@ class Shard:
         reported: str | None,
         revoked: bool,
         body: str | None,
+        pod: str | None,
+        marks: list[dict[str, str]] | None,
     ) -> None:
         if body is not None and ticket not in self.state.tasks:
             self._bodies[ticket] = body
         self._apply(
             ev.Submitted(
-                ticket, namespace, stem, submission_id, priority, attempt, uid, began, fresh, reported, body is not None
+                ticket,
+                namespace,
+                stem,
+                submission_id,
+                priority,
+                attempt,
+                uid,
+                began,
+                fresh,
+                reported,
+                body is not None,
+                pod,
+                (marks[0], marks[1]) if marks is not None else None,
             )
         )
         if revoked:
@@ -154,8 +172,8 @@ class Shard:
             self._bodies[ticket] = body
             self._apply(ev.BodyArrived(ticket))
 
-    def _on_no_body(self, ticket: str, message: str) -> None:
-        self._apply(ev.BodyRefused(ticket, message))
+    def _on_no_body(self, ticket: str, reason: str, message: str) -> None:
+        self._apply(ev.BodyRefused(ticket, message, reason))
 
     def _on_ack(self, ticket: str, keep: bool) -> None:
         self._apply(ev.Acknowledged(ticket, keep))
@@ -191,10 +209,10 @@ class Shard:
                     ev.PodEnded(change.namespace, change.name, change.uid, None, self._views.heard(change.namespace))
                 )
             elif kind != DELETED:
-                verdict = judge(change.phase, change.deleting, change.status())
+                verdict = self._judge(change.phase, change.deleting, change.status())
                 self._apply(ev.PodSeen(change.namespace, change.name, change.uid, change.deleting, verdict))
             elif change.deleting:
-                verdict = judge(change.phase, True, change.status(), ended=True)
+                verdict = self._judge(change.phase, True, change.status(), ended=True)
                 self._apply(ev.PodEnded(change.namespace, change.name, change.uid, verdict))
             else:  # every deletion of a pod writes a deletionTimestamp first: this one only left the selector
                 self._apply(ev.PodLeft(change.namespace, change.name, change.uid))
@@ -238,7 +256,13 @@ class Shard:
         self._spawn(partial(self._requests.tail, action))
 
     def _need_body(self, action: act.NeedBody) -> None:
-        self._send([msg.NEED_BODY, action.ticket])
+        self._send([msg.NEED_BODY, action.ticket, action.attempt])
+
+    def _adopt(self, action: act.AdoptPod) -> None:
+        self._spawn(partial(self._requests.adopt, action))
+
+    def _tell_adopted(self, action: act.TellAdopted) -> None:
+        self._send([msg.ADOPTED, action.ticket])
 
     def _drop_body(self, action: act.DropBody) -> None:
         self._bodies.pop(action.ticket, None)
@@ -322,6 +346,8 @@ _DOERS: dict[type, Callable[[Shard, Any], None]] = {
     act.TailLog: Shard._tail,
     act.NeedBody: Shard._need_body,
     act.DropBody: Shard._drop_body,
+    act.AdoptPod: Shard._adopt,
+    act.TellAdopted: Shard._tell_adopted,
     act.Report: Shard._report,
     act.Closed: Shard._closed,
     act.NeedCredentials: Shard._need_credentials,

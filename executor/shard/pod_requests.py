@@ -1,4 +1,4 @@
-"""The single-pod requests of a shard: create, read, remove, mark as done, tail the log. Answers become events.
+"""The single-pod requests of a shard: create, read, remove, adopt, mark as done, tail the log. Answers become events.
 
 Nothing is decided or repeated here: a request is sent once and what came of it goes back to the shard's state.
 """
@@ -14,7 +14,7 @@ import orjson
 from shard_executor._fast import FORMAT_JSON, PodChange, PodTable
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev
-from shard_executor.core.failures import judge
+from shard_executor.core.failures import Verdict, judge
 from shard_executor.core.faults import Fault, FaultInfo
 from shard_executor.shard.api import Answer, Api, TransportFault, fault_of
 
@@ -56,6 +56,8 @@ class PodRequests:
         timeout: limit of one request in seconds.
         log_lines: lines of a failed pod's log to fetch.
         selects: whether lists and watches of this shard show a pod with such labels.
+        judge: reads a pod's status.
+        delete_options: of every delete, besides its precondition.
         clock: seconds, monotonic; for latencies.
     """
 
@@ -66,12 +68,16 @@ class PodRequests:
         timeout: float,
         log_lines: int,
         selects: Callable[[Mapping[str, str]], bool],
+        judge: Callable[..., Verdict] = judge,
+        delete_options: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._timeout = timeout
         self._log_lines = log_lines
         self._selects = selects
+        self._judge = judge
+        self._delete_options = dict(delete_options or {})
         self._clock = clock
 
     async def create(self, action: act.CreatePod, body: str) -> ev.Created | ev.CreateFailed:
@@ -121,7 +127,7 @@ class PodRequests:
             submission_id,
             str(attempt),
         )
-        verdict = judge(pod.phase, pod.deleting, pod.status())
+        verdict = self._judge(pod.phase, pod.deleting, pod.status())
         return ev.PodRead(ticket, pod.uid, same, pod.deleting, verdict, attempt, self._selects(pod.labels()))
 
     async def remove(self, action: act.RemovePod) -> ev.Removed | ev.RemoveFailed:
@@ -130,14 +136,7 @@ class PodRequests:
             if action.keep:
                 answer = await self._mark_done(path, action)
             else:
-                answer = await self._api.request(
-                    "DELETE",
-                    path,
-                    query={"uid": action.uid} if action.uid else None,  # the precondition, in its query form
-                    accept=_METADATA_ONLY,
-                    timeout=self._timeout,
-                    verb="delete",
-                )
+                answer = await self._delete(path, action.uid)
         except TransportFault as fault:
             return ev.RemoveFailed(action.key, fault.info)
         if 200 <= answer.status < 300:
@@ -147,16 +146,52 @@ class PodRequests:
             return ev.Removed(action.key, True)
         return ev.RemoveFailed(action.key, info)
 
+    async def _delete(self, path: str, uid: str | None) -> Answer:
+        body = None
+        if self._delete_options:  # a server reads either a body or the query
+            options = {"kind": "DeleteOptions", "apiVersion": "v1", **self._delete_options}
+            body = orjson.dumps({**options, "preconditions": {"uid": uid}} if uid else options)
+        return await self._api.request(
+            "DELETE",
+            path,
+            query={"uid": uid} if uid and body is None else None,  # the precondition, in its query form
+            body=body,
+            accept=_METADATA_ONLY,
+            timeout=self._timeout,
+            verb="delete",
+        )
+
+    async def adopt(self, action: act.AdoptPod) -> ev.Adopted | ev.AdoptFailed:
+        """Writes our labels on a pod; the answer is the pod as it is then."""
+        ticket, attempt = action.ticket, action.attempt
+        labels, annotations = action.marks
+        metadata = {"uid": action.uid, "labels": labels, "annotations": annotations}
+        try:
+            answer = await self._patch(f"{_pods_path(action.namespace)}/{action.name}", metadata, "application/json")
+        except TransportFault as fault:
+            return ev.AdoptFailed(ticket, fault.info, attempt=attempt)
+        if answer.status != 200:
+            info = fault_of(answer)
+            gone = info.fault is Fault.NOT_FOUND or _is_anothers(info)
+            return ev.AdoptFailed(ticket, info, gone, attempt)
+        pod = decode_single(answer.body)
+        if pod is None or pod.uid != action.uid:
+            return ev.AdoptFailed(ticket, _protocol_fault("the patch", answer), attempt=attempt)
+        return ev.Adopted(ticket, pod.deleting, self._judge(pod.phase, pod.deleting, pod.status()), attempt)
+
     async def _mark_done(self, path: str, action: act.RemovePod) -> Answer:
         metadata: dict[str, Any] = {"labels": {DONE_LABEL: "True"}}
         if action.uid:
             metadata["uid"] = action.uid
+        return await self._patch(path, metadata, _METADATA_ONLY)
+
+    async def _patch(self, path: str, metadata: dict[str, Any], accept: str) -> Answer:
         return await self._api.request(
             "PATCH",
             path,
             body=orjson.dumps({"metadata": metadata}),
             content_type="application/merge-patch+json",
-            accept=_METADATA_ONLY,
+            accept=accept,
             timeout=self._timeout,
             verb="patch",
         )

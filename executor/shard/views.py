@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from shard_executor._fast import PodChange, PodTable
+from shard_executor.core.shard_base import EVERY_NAMESPACE
 from shard_executor.core.watch_types import WatchSettings, start_delay
 from shard_executor.shard.api import Api
 from shard_executor.shard.settings import ShardSettings
@@ -28,7 +29,7 @@ _LONGEST = 2.0
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One namespace."""
+    """One namespace, or with the name "" all of them."""
 
     namespace: str
     table: PodTable
@@ -66,7 +67,7 @@ class Views:
             watcher = Watcher(
                 api,
                 table,
-                namespace=namespace,
+                namespace=namespace or None,
                 label_selector=settings.label_selector(),
                 on_changes=on_changes,
                 on_synced=partial(self._synced, position),
@@ -87,7 +88,10 @@ class Views:
 
     def heard(self, namespace: str) -> float:
         """When the namespace's watch last had news before the list that is under way; see `Watcher.heard`."""
-        return next((view.watcher.heard for view in self._views if view.namespace == namespace), float("-inf"))
+        for view in self._views:
+            if view.namespace in (namespace, EVERY_NAMESPACE):
+                return view.watcher.heard
+        return float("-inf")
 
     def _synced(self, position: int) -> None:
         view = self._views[position]

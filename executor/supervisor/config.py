@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 if TYPE_CHECKING:
     from shard_executor.supervisor.credentials import CredentialSource
 
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_LABEL_NAME = re.compile(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+# Their requirements are part of every shard's selector.
+_OWN_LABELS = ("shard-executor/instance", "shard-executor/bin", "airflow_executor_done")
 
 
 class ConfigError(ValueError):
@@ -55,6 +61,17 @@ class SupervisorConfig:
         request_timeout: limit of one create, read, delete or patch.
         beat_interval, beat_timeout: a shard reports each interval and is killed after the timeout without a word.
         watch: overrides of `WatchSettings`, by name.
+        build: makes bodies just in time. Shards then ask for a body shortly before they create its pod, two create
+            windows ahead at most, and use it for one request; `build` gets (ticket, launch attempt) of all that were
+            asked for in one turn. It runs on the pump's thread, so it must only take them down; the answers are
+            `Supervisor.provide` and `refuse_body`, in any order and from any thread. A ticket may be asked for again.
+        selector: further labels that pods must have to be listed and watched, such as their owner's. A pod that loses
+            one of them without being deleted has been handed over: its ticket ends as "handed-over", and the pod is
+            left alone.
+        all_namespaces: one list and watch over the whole cluster, and pods in any namespace.
+        delete_options: fields of the DeleteOptions of every delete (gracePeriodSeconds, propagationPolicy); its
+            preconditions are ours.
+        worker_container: the container whose end is the pod's end, while others may still run. None: the pod's phase.
     """
 
     instance: str
@@ -73,8 +90,14 @@ class SupervisorConfig:
     beat_timeout: float = 30.0
     watch: dict[str, Any] = field(default_factory=dict)
     namespaces: tuple[str, ...] = ()
+    build: Callable[[list[tuple[str, int]]], None] | None = None
+    selector: dict[str, str] = field(default_factory=dict)
+    all_namespaces: bool = False
+    delete_options: dict[str, Any] = field(default_factory=dict)
+    worker_container: str | None = None
 
     def __post_init__(self) -> None:
+        self._check_pods()
         for name in ("instance", "owner"):
             value = getattr(self, name)
             if not _LABEL_VALUE.fullmatch(value):
@@ -85,7 +108,7 @@ class SupervisorConfig:
             if isinstance(values, str):
                 raise ConfigError(f"{name}: {values!r} is one name; several are meant to be in a tuple")
             for value in values:
-                if not _NAMESPACE.fullmatch(value):
+                if not NAMESPACE.fullmatch(value):
                     raise ConfigError(f"{name}: {value!r} is no namespace name (an RFC 1123 label)")
         if not 1 <= self.shards <= 256:
             raise ConfigError(f"shards: {self.shards} is not between 1 and 256")
@@ -93,6 +116,23 @@ class SupervisorConfig:
             raise ConfigError(f"parallelism: {self.parallelism} is not at least 1")
         if not 0 <= self.log_tail_lines <= 1000:
             raise ConfigError(f"log_tail_lines: {self.log_tail_lines} is not between 0 and 1000")
+
+    def _check_pods(self) -> None:
+        for name, value in self.selector.items():
+            if name in _OWN_LABELS:
+                raise ConfigError(f"selector: {name!r} is the supervisor's own label")
+            if not _LABEL_NAME.fullmatch(name):
+                raise ConfigError(f"selector: {name!r} is no label name")
+            if not _LABEL_VALUE.fullmatch(value):
+                raise ConfigError(f"selector: {value!r} of {name!r} is no label value")
+        if self.worker_container is not None and not NAMESPACE.fullmatch(self.worker_container):
+            raise ConfigError(f"worker_container: {self.worker_container!r} is no container name (an RFC 1123 label)")
+        try:
+            orjson.dumps(self.delete_options)
+        except TypeError as error:
+            raise ConfigError(f"delete_options: {error}") from None
+        if isinstance(self.policy.get("fatal_reasons"), str):
+            raise ConfigError("policy: fatal_reasons is one text; several reasons are meant to be in a list")
 
     @property
     def watched(self) -> tuple[str, ...]:
@@ -111,12 +151,16 @@ class Submission:
         name_stem: what the pod's name begins with.
         submission_id: names this hand-over; with the launch attempt it makes the pod's name.
         body: the pod as compact JSON text in which the raw characters NUL N stand for the pod's name and NUL A for
-            the launch attempt. Valid JSON text holds no NUL, so they cannot collide with the user's own values.
+            the launch attempt. Valid JSON text holds no NUL, so they cannot collide with the user's own values. None
+            only with `SupervisorConfig.build`, which is then asked for it.
         priority: higher is created first.
         attempt, uid, began: what an earlier process of the same run knew of this submission: its last launch attempt,
             that attempt's pod if it had been created, and whether its task had begun. The pod is then not created but
             looked for: still there, finished, or vanished, which is reported as lost. All pods of earlier processes
             of a run are found only if `ShardPolicy.sweep` is off: else those that finished may be removed first.
+        pod: name of a pod that is there, where it is not the one that these values give; it needs `uid`. It may be
+            another executor's: it is labelled as ours, and followed from the start.
+        adopt_labels, adopt_annotations: written on the pod `uid` besides the labels of the supervisor's selector.
     """
 
     ticket: str
@@ -124,19 +168,28 @@ class Submission:
     namespace: str
     name_stem: str
     submission_id: str
-    body: str
+    body: str | None = None
     priority: int = 0
     attempt: int = 0
     uid: str | None = None
     began: bool = False
+    pod: str | None = None
+    adopt_labels: dict[str, str] = field(default_factory=dict)
+    adopt_annotations: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def adopts(self) -> bool:
+        """Whether its pod is to be labelled as ours."""
+        return self.pod is not None or bool(self.adopt_labels or self.adopt_annotations)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """News of a ticket; exactly one of a ticket's reports is terminal.
 
-    `state` is waiting, pending or running, or, terminal: succeeded, failed, lost or revoked. `times` are unix seconds
-    by name: submitted, created, started, finished, reported.
+    `state` is waiting, pending or running, or, terminal: succeeded, failed, lost, revoked or handed-over. `times` are
+    unix seconds by name: submitted, created, started, finished, reported. `container` is the one that the words are
+    about.
     """
 
     ticket: str
@@ -152,6 +205,7 @@ class Report:
     uid: str | None = None
     attempt: int = 0
     times: dict[str, float] = field(default_factory=dict)
+    container: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from shard_executor.supervisor.kubeconfig import (
     read_context,
 )
 from shard_executor.supervisor.material import Material
-from shard_executor.supervisor.sections import ca_data, from_context, from_service_account, provider_header
+from shard_executor.supervisor.sections import ca_data, from_context, from_service_account, provider_header, with_trust
 
 __all__ = ["FILE_AGE_SECONDS", "CredentialError", "CredentialSource"]
 
@@ -48,6 +48,7 @@ class CredentialSource:
     in_cluster: True uses only the pod's service account, False only kubeconfigs, None either.
     environ: environment to read (default: the process's). service_account: folder of the mounted service account.
     exec_timeout: seconds an exec plugin may take. clock: unix seconds. Thread-safe.
+    verify: False accepts any certificate of the server. ca_file: CA bundle in PEM instead of the one that was found.
     """
 
     def __init__(
@@ -59,6 +60,8 @@ class CredentialSource:
         environ: Mapping[str, str] | None = None,
         service_account: str = SERVICE_ACCOUNT_FOLDER,
         exec_timeout: float = EXEC_TIMEOUT_SECONDS,
+        verify: bool = True,
+        ca_file: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._kubeconfig = kubeconfig
@@ -67,6 +70,8 @@ class CredentialSource:
         self._environ = os.environ if environ is None else environ
         self._service_account = service_account
         self._exec_timeout = exec_timeout
+        self._verify = verify
+        self._ca_file = ca_file
         self._clock = clock
         self._material = Material()
         # _lock guards the fields below and is held for local file reads only; _renewing is held while a plugin or an
@@ -263,6 +268,7 @@ class CredentialSource:
                 built = from_service_account(self._service_account, self._environ, self._material)
             else:
                 built = from_context(self._context, self._identity, self._environ, self._material)
+            built = with_trust(built, self._verify, self._ca_file, self._material)
             self._built = built
             self._checked_at = self._clock()
             self._problem = None

@@ -7,7 +7,7 @@ ticket has exactly one terminal report; a second one, from a shard that was rest
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from shard_executor.supervisor import messages as msg
 from shard_executor.supervisor.config import Report, Submission
 
 BINS = 256
-TERMINAL = frozenset({"succeeded", "failed", "lost", "revoked"})
+HANDED_OVER = "handed-over"
 
 
 def bins_of(shard: int, shards: int) -> tuple[int, int]:
@@ -25,9 +25,12 @@ def bins_of(shard: int, shards: int) -> tuple[int, int]:
 
 @dataclass(slots=True)
 class Ticket:
-    """One accepted submission. `body` is kept until its terminal report, for relaunches and restarted shards.
+    """One accepted submission. `body` is kept until its terminal report, for relaunches and restarted shards, if bodies
+    are not built just in time.
 
-    `fresh` says that its pod was made by an earlier process and that nobody has been told yet that it runs.
+    `fresh` says that its pod was made by an earlier process and that nobody has been told yet that it runs, `marks`
+    are the labels and annotations by which its pod is still to be adopted, `handed_over` says that the pod is
+    somebody else's now.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Ticket:
     acknowledged: bool = False
     keep: bool = False
     revoked: bool = False
+    marks: tuple[dict[str, str], dict[str, str]] | None = None
+    handed_over: bool = False
     times: dict[str, float] = field(default_factory=dict)
 
 
@@ -57,15 +62,27 @@ class Ledger:
         shards: how many shards share the bins.
         parallelism: tickets between dispatch and terminal report at once; None is without limit.
         keep_succeeded, keep_failed: leave pods in place, labelled as done.
+        labels: those that every pod of this supervisor has, besides its bin; adopted ones are given them.
+        just_in_time: bodies are built when a shard asks for them; none is kept here.
     """
 
-    def __init__(self, shards: int, parallelism: int | None, keep_succeeded: bool, keep_failed: bool) -> None:
+    def __init__(
+        self,
+        shards: int,
+        parallelism: int | None,
+        keep_succeeded: bool,
+        keep_failed: bool,
+        labels: Mapping[str, str] | None = None,
+        just_in_time: bool = False,
+    ) -> None:
         self._shard_of = [0] * BINS
         for shard in range(shards):
             for number in range(*bins_of(shard, shards)):
                 self._shard_of[number] = shard
         self._parallelism = parallelism
         self._keep = {True: keep_succeeded, False: keep_failed}
+        self._labels = dict(labels or {})
+        self._just_in_time = just_in_time
         self.tickets: dict[str, Ticket] = {}
         self._waiting: list[tuple[int, int, str]] = []
         self._alive: list[Ticket] = []  # their pods are there already: they take room, and do not wait for it
@@ -92,8 +109,10 @@ class Ledger:
             submission.body,
             submission.attempt,
             submission.uid,
+            submission.pod or "",
             began=submission.began,
             fresh=submission.uid is not None,
+            marks=self._marks(submission) if submission.adopts else None,
         )
         ticket.times["submitted"] = now
         self.tickets[ticket.name] = ticket
@@ -104,6 +123,10 @@ class Ledger:
         else:
             heapq.heappush(self._waiting, (-ticket.priority, self._serial, ticket.name))
         return True
+
+    def _marks(self, submission: Submission) -> tuple[dict[str, str], dict[str, str]]:
+        own = {**self._labels, "shard-executor/bin": str(submission.bin)}
+        return {**submission.adopt_labels, **own}, dict(submission.adopt_annotations)
 
     def dispatch(self) -> Iterator[tuple[int, msg.Message]]:
         """Tickets that may go to their shards now."""
@@ -180,6 +203,7 @@ class Ledger:
                 times[mine] = fields[theirs]
         if terminal:
             ticket.reported = state
+            ticket.handed_over = fields["failure_class"] == HANDED_OVER
             ticket.body = None
             times["reported"] = fields["at"]
             self.under_way -= 1
@@ -197,7 +221,13 @@ class Ledger:
             ticket.uid,
             ticket.attempt,
             dict(times),
+            fields["container"],
         )
+
+    def adopted(self, name: str) -> None:
+        """A ticket's pod has our labels: another owner that takes it later keeps it."""
+        if (ticket := self.tickets.get(name)) is not None:
+            ticket.marks = None
 
     def shard_closed(self, name: str, pod_left: str | None) -> None:
         ticket = self.tickets.get(name)
@@ -217,8 +247,23 @@ class Ledger:
         if ticket is None:
             return None
         if ticket.body is None:
-            return ticket.shard, [msg.NO_BODY, name, "the ticket has been reported"]
+            return ticket.shard, [msg.NO_BODY, name, "BodyRefused", "the ticket has been reported"]
         return ticket.shard, [msg.BODY, name, ticket.body]
+
+    def waits_for_body(self, name: str) -> bool:
+        """Whether a body that is built for a ticket may still be of use to its shard."""
+        ticket = self.tickets.get(name)
+        return ticket is not None and ticket.dispatched and not ticket.reported and not ticket.revoked
+
+    def built(self, name: str, body: str) -> tuple[int, msg.Message] | None:
+        """A body that was built just in time."""
+        return (self.tickets[name].shard, [msg.BODY, name, body]) if self.waits_for_body(name) else None
+
+    def not_built(self, name: str, reason: str, message: str) -> tuple[int, msg.Message] | None:
+        """A body that cannot be built."""
+        if not self.waits_for_body(name):
+            return None
+        return self.tickets[name].shard, [msg.NO_BODY, name, reason, message]
 
     def resend(self, shard: int) -> Iterator[msg.Message]:
         """Everything that a restarted shard must know of its predecessor's tickets."""
@@ -230,6 +275,8 @@ class Ledger:
 
     def _submit(self, ticket: Ticket) -> msg.Message:
         body = ticket.body if ticket.uid is None else None
+        if self._just_in_time:
+            ticket.body = None  # it serves one create
         return [
             msg.SUBMIT,
             ticket.name,
@@ -241,7 +288,9 @@ class Ledger:
             ticket.uid,
             ticket.began,
             ticket.fresh,
-            ticket.reported,
+            HANDED_OVER if ticket.handed_over else ticket.reported,
             ticket.revoked and ticket.reported is None,
             body,
+            ticket.pod or None,
+            ticket.marks if ticket.reported is None else None,
         ]

@@ -6,10 +6,11 @@ because a frame costs a system call on each side and a message does not.
 Parent to shard:
     CONFIG    settings: object                            once, first
     SUBMIT    ticket, namespace, stem, submission id, priority, attempt, uid, began, fresh, reported state, revoked,
-              body                                        see Submitted in core/events.py
+              body, pod's name or null, [labels, annotations] to adopt it by or null
+                                                          see Submitted in core/events.py
     BEGIN                                                 all tickets of a predecessor have been sent
     BODY      ticket, body                                answers NEED_BODY
-    NO_BODY   ticket, message                             answers NEED_BODY
+    NO_BODY   ticket, reason, message                     answers NEED_BODY
     ACK       ticket, keep                                the terminal report is safe
     REVOKE    ticket
     CREDENTIALS  record: object
@@ -18,7 +19,8 @@ Shard to parent:
     READY     pid
     REPORT    fields: object                              see Report in core/actions.py
     CLOSED    ticket, pod left or null
-    NEED_BODY ticket
+    NEED_BODY ticket, launch attempt
+    ADOPTED   ticket                                      its pod has our labels
     NEED_CREDENTIALS
     BEAT      figures: object
     LOG       level, text
@@ -43,11 +45,12 @@ CONFIG, SUBMIT, BEGIN, BODY, NO_BODY, ACK, REVOKE, CREDENTIALS, STOP = (
     "credentials",
     "stop",
 )
-READY, REPORT, CLOSED, NEED_BODY, NEED_CREDENTIALS, BEAT, LOG, STOPPED = (
+READY, REPORT, CLOSED, NEED_BODY, ADOPTED, NEED_CREDENTIALS, BEAT, LOG, STOPPED = (
     "ready",
     "report",
     "closed",
     "need-body",
+    "adopted",
     "need-credentials",
     "beat",
     "log",

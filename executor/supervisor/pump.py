@@ -17,10 +17,10 @@ from collections.abc import Callable
 from typing import Any
 
 from shard_executor.core.credentials import Credentials
-from shard_executor.shard.settings import ShardSettings
 from shard_executor.supervisor import messages as msg
 from shard_executor.supervisor.config import Report, ShardStats, Submission, SupervisorConfig
-from shard_executor.supervisor.ledger import Ledger, bins_of
+from shard_executor.supervisor.ledger import Ledger
+from shard_executor.supervisor.shard_figures import settings_of, stats_of
 from shard_executor.supervisor.shard_process import ShardProcess
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,15 @@ class Pump:
         self._config = config
         self._need_credentials = need_credentials
         self._rng = random.Random()
-        self.ledger = Ledger(config.shards, config.parallelism, not config.delete_pods, not config.delete_failed_pods)
+        self.ledger = Ledger(
+            config.shards,
+            config.parallelism,
+            not config.delete_pods,
+            not config.delete_failed_pods,
+            {**config.selector, "shard-executor/instance": config.instance},
+            config.build is not None,
+        )
+        self._wanted: list[tuple[str, int]] = []  # bodies that shards have asked for in this turn
         self.shards = [ShardProcess(number) for number in range(config.shards)]
         self.commands: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self.reports: deque[Report] = deque()
@@ -118,6 +126,12 @@ class Pump:
         elif message is not None:
             self._to_shard((shard, message))
 
+    def provide(self, name: str, body: str) -> None:
+        self._to_shard(self.ledger.built(name, body))
+
+    def refuse_body(self, name: str, reason: str, message: str) -> None:
+        self._to_shard(self.ledger.not_built(name, reason, message))
+
     def credentials_changed(self, credentials: Credentials) -> None:
         self._credentials = credentials
         for shard in self.shards:
@@ -168,12 +182,28 @@ class Pump:
         if self._ending is None:
             for addressed in self.ledger.dispatch():
                 self._to_shard(addressed)
+            if self._wanted:
+                self._build()
         self._look_after(time.monotonic())
         for shard in self.shards:
             self._flush(shard)
         if len(self.reports) != before or any(key.data for key, _ in ready):
             with self.news:
                 self.news.notify_all()
+
+    def _build(self) -> None:
+        """Asks for the bodies that this turn's messages want."""
+        wanted = [(name, attempt) for name, attempt in self._wanted if self.ledger.waits_for_body(name)]
+        self._wanted = []
+        assert self._config.build is not None
+        if not wanted:
+            return
+        try:
+            self._config.build(wanted)
+        except Exception as error:  # the front door's defect must not end everybody's tasks
+            log.exception("`build` failed for %d tickets", len(wanted))
+            for name, _ in wanted:
+                self.refuse_body(name, "BuildFailed", f"the pod could not be built: {error!r}")
 
     def _drain_wakes(self) -> None:
         try:
@@ -228,24 +258,8 @@ class Pump:
         shard.spawn(time.monotonic(), self._pid)
         assert shard.sock is not None
         self._selector.register(shard.sock, selectors.EVENT_READ, shard)
-        config = self._config
-        settings = ShardSettings(
-            shard=shard.shard,
-            shards=config.shards,
-            bins=bins_of(shard.shard, config.shards),
-            parent_pid=self._pid,
-            instance=config.instance,
-            owner=config.owner,
-            namespaces=config.watched,
-            credentials=self._credentials,
-            log_tail_lines=config.log_tail_lines,
-            request_timeout=config.request_timeout,
-            beat_interval=config.beat_interval,
-            log_level=shard_log.getEffectiveLevel(),
-            window=config.window,
-            policy=config.policy,
-            watch=config.watch,
-        )
+        level = shard_log.getEffectiveLevel()
+        settings = settings_of(self._config, shard.shard, self._credentials, self._pid, level)
         shard.out.append([msg.CONFIG, settings.to_json()])
         shard.out.extend(self.ledger.resend(shard.shard))
         shard.out.append([msg.BEGIN])
@@ -307,8 +321,14 @@ class Pump:
     def _on_closed(self, shard: ShardProcess, name: str, pod_left: str | None) -> None:
         self.ledger.shard_closed(name, pod_left)
 
-    def _on_need_body(self, shard: ShardProcess, name: str) -> None:
-        self._to_shard(self.ledger.body(name))
+    def _on_need_body(self, shard: ShardProcess, name: str, attempt: int) -> None:
+        if self._config.build is None:
+            self._to_shard(self.ledger.body(name))
+        else:
+            self._wanted.append((name, attempt))
+
+    def _on_adopted(self, shard: ShardProcess, name: str) -> None:
+        self.ledger.adopted(name)
 
     def _on_need_credentials(self, shard: ShardProcess) -> None:
         self._need_credentials()
@@ -327,36 +347,7 @@ class Pump:
 
     def stats(self, shard: ShardProcess) -> ShardStats:
         """What a shard's last heartbeat said."""
-        figures = shard.figures
-        process = shard.process
-        return ShardStats(
-            shard=shard.shard,
-            pid=process.pid if process is not None else 0,
-            alive=process is not None,
-            restarts=max(0, shard.epoch - 1),
-            cpu_seconds=shard.cpu_before + figures.get("cpu_seconds", 0.0),
-            last_error=shard.last_error,
-            **{
-                name: figures[name]
-                for name in (
-                    "rss_mb",
-                    "peak_rss_mb",
-                    "queued",
-                    "creating",
-                    "pending",
-                    "running",
-                    "cleaning",
-                    "window",
-                    "watch",
-                    "calls",
-                    "table",
-                    "outcomes",
-                    "parked",
-                    "latencies",
-                )
-                if name in figures
-            },
-        )
+        return stats_of(shard)
 
 
 _RECEIVERS: dict[str, Callable[..., None]] = {
@@ -364,6 +355,7 @@ _RECEIVERS: dict[str, Callable[..., None]] = {
     msg.REPORT: Pump._on_report,
     msg.CLOSED: Pump._on_closed,
     msg.NEED_BODY: Pump._on_need_body,
+    msg.ADOPTED: Pump._on_adopted,
     msg.NEED_CREDENTIALS: Pump._on_need_credentials,
     msg.BEAT: Pump._on_beat,
     msg.LOG: Pump._on_log,

@@ -12,6 +12,7 @@ import logging
 import os
 import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -122,6 +123,23 @@ def from_service_account(folder: str, environ: Mapping[str, str], material: Mate
         proxy_headers=proxy_headers,
         namespace=(namespace.read_text(encoding="utf-8").strip() or None) if namespace.is_file() else None,
     )
+
+
+def with_trust(built: Credentials, verify: bool, ca_file: str | None, material: Material) -> Credentials:
+    """The credentials with another judgement of the server's certificate.
+
+    verify: False accepts any. ca_file: CA bundle in PEM instead of theirs; it is read here. Raises CredentialError.
+    """
+    if not verify:
+        return replace(built, verify=False)
+    if ca_file is None:
+        return built
+    try:
+        ca = Path(ca_file).read_bytes()
+    except OSError as error:
+        raise CredentialError(f"CA bundle {ca_file} cannot be read: {error.strerror}") from error
+    _check_ca(ca, ca_file)
+    return replace(built, ca_file=material.keep(ca))
 
 
 def provider_header(context: KubeContext) -> str:

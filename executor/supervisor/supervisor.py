@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from shard_executor.supervisor.config import Report, ShardStats, Submission, SupervisorConfig
+from shard_executor.supervisor.config import NAMESPACE, Report, ShardStats, Submission, SupervisorConfig
 from shard_executor.supervisor.credential_keeper import CredentialKeeper
 from shard_executor.supervisor.ledger import BINS
 from shard_executor.supervisor.pump import Pump
@@ -65,11 +65,16 @@ class Supervisor:
 
         Raises:
             SupervisorError: not started or ended, a namespace that is not watched, a bin or an attempt that cannot be,
-                or half a surrogate pair in a text.
+                a pod without a uid, no body and nobody to build it, or half a surrogate pair in a text.
         """
         if not self._started or self._ended:
             raise SupervisorError("submit needs a supervisor that is started and not ended")
-        if submission.namespace not in self._watched:
+        if self.config.all_namespaces:
+            if not NAMESPACE.fullmatch(submission.namespace):
+                raise SupervisorError(
+                    f"ticket {submission.ticket}: {submission.namespace!r} is no namespace name (an RFC 1123 label)"
+                )
+        elif submission.namespace not in self._watched:
             raise SupervisorError(
                 f"ticket {submission.ticket}: namespace {submission.namespace!r} is not watched, "
                 f"only {', '.join(map(repr, self.config.watched))}"
@@ -80,13 +85,42 @@ class Supervisor:
             raise SupervisorError(
                 f"ticket {submission.ticket}: attempt {submission.attempt} of pod {submission.uid!r} cannot be"
             )
-        for name in ("ticket", "name_stem", "submission_id", "body", "uid"):
-            try:
-                (getattr(submission, name) or "").encode()
-            except UnicodeEncodeError as error:
-                raise SupervisorError(f"ticket {submission.ticket!r}: {name} is no text: {error}") from None
+        if submission.body is None and self.config.build is None:
+            raise SupervisorError(f"ticket {submission.ticket}: it has no body, and there is no `build` to ask for it")
+        if submission.adopts and submission.uid is None:
+            raise SupervisorError(f"ticket {submission.ticket}: a pod is adopted by its uid, which is missing")
+        for name in ("ticket", "name_stem", "submission_id", "body", "uid", "pod"):
+            _check_text(submission.ticket, name, getattr(submission, name) or "")
+        for marks in (submission.adopt_labels, submission.adopt_annotations):
+            for name, value in marks.items():
+                _check_text(submission.ticket, name, name + value)
         self._submitted += 1
         self._pump.command(self._pump.submit, submission)
+
+    def provide(self, ticket: str, body: str) -> None:
+        """Answers `SupervisorConfig.build` with a ticket's body; never blocks.
+
+        It is dropped if the ticket does not wait for it any more: revoked, timed out, or answered before.
+
+        Raises:
+            SupervisorError: half a surrogate pair in the body.
+        """
+        _check_text(ticket, "body", body)
+        self._pump.command(self._pump.provide, ticket, body)
+
+    def refuse_body(self, ticket: str, reason: str, message: str) -> None:
+        """Answers `SupervisorConfig.build` for a ticket whose body cannot be made: it ends as failed.
+
+        Args:
+            ticket: one that was asked for; one that does not wait any more is left as it is.
+            reason: a CamelCase word; the report's.
+            message: what a user can do about it; the report's.
+
+        Raises:
+            SupervisorError: half a surrogate pair in a text.
+        """
+        _check_text(ticket, "message", reason + message)
+        self._pump.command(self._pump.refuse_body, ticket, reason, message)
 
     def acknowledge(self, ticket: str) -> None:
         """The ticket's terminal report is safe with the caller: its pod may be removed."""
@@ -130,9 +164,22 @@ class Supervisor:
         """Pods that could not be removed, with the server's words."""
         return list(self._pump.ledger.pods_left)
 
+    def watched_ok(self) -> bool:
+        """Whether every shard said in its last heartbeat that its lists are complete and its watches are well."""
+        watches = [shard.watch for shard in self.stats()]
+        return all(watch.get("synced") and watch.get("health") == "ok" for watch in watches)
+
     def stats(self) -> list[ShardStats]:
         """What each shard said of itself in its last heartbeat."""
         return [self._pump.stats(shard) for shard in self._pump.shards]
 
     def _credentials_changed(self, credentials: object) -> None:
         self._pump.command(self._pump.credentials_changed, credentials)
+
+
+def _check_text(ticket: str, name: str, text: str) -> None:
+    """Raises SupervisorError for what cannot be sent to a shard."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise SupervisorError(f"ticket {ticket!r}: {name} is no text: {error}") from None

@@ -196,7 +196,7 @@ def test_another_pod_of_its_name_is_not_taken_over_and_removed_only_if_it_is_the
 def test_a_pod_that_was_created_and_had_not_begun_is_launched_again_with_a_body_that_is_asked_for(bench: Bench) -> None:
     bench.submit(uid="u", attempt=1, has_body=False)
     bench.seen(EVICTED, attempt=1)
-    assert bench.one(act.NeedBody) == act.NeedBody("t")
+    assert bench.one(act.NeedBody) == act.NeedBody("t", 2)
     bench.none(act.CreatePod)
     bench(ev.BodyArrived("t"))
     assert bench.one(act.CreatePod).matches(name="t-s-2", attempt=2)

@@ -30,7 +30,7 @@ def test_bodies_are_kept_only_for_tickets_that_are_still_to_be_created() -> None
     sent: list[msg.Message] = []
     shard = Shard(SETTINGS, sent.append, sent.append)
     shard._wake_at = lambda action: None  # type: ignore[assignment,method-assign] # there is no loop to set a timer on
-    reported = [msg.SUBMIT, "t", "ns", "t", "s", 0, 0, None, False, False, "failed", False, None]
+    reported = [msg.SUBMIT, "t", "ns", "t", "s", 0, 0, None, False, False, "failed", False, None, None, None]
     shard.receive(reported)
     shard.receive([msg.ACK, "t", False])
     assert [message[0] for message in sent] == [msg.CLOSED]
@@ -45,7 +45,7 @@ def test_removals_that_have_not_begun_when_the_shard_ends_leave_nothing_behind()
     async def removal_and_end() -> None:
         shard = Shard(SETTINGS, sent.append, sent.append)
         await shard.start()
-        shard.receive([msg.SUBMIT, "t", "ns", "t", "s", 0, 0, "uid", True, False, "failed", False, None])
+        shard.receive([msg.SUBMIT, "t", "ns", "t", "s", 0, 0, "uid", True, False, "failed", False, None, None, None])
         shard.receive([msg.ACK, "t", False])
         await shard.end(0.0)
 

@@ -33,6 +33,7 @@ def report(name: str, state: str, terminal: bool = False, **fields: Any) -> dict
         "exit_code": None,
         "message": None,
         "log_tail": None,
+        "container": None,
         "began": False,
         "started_at": None,
         "finished_at": None,
@@ -132,14 +133,14 @@ def test_a_restarted_shard_is_told_everything_its_predecessor_knew() -> None:
     book.revoke("revoked", 2.0)
     sent = list(book.resend(0))
     fields = {m[1]: m[6:] for m in sent if m[0] == msg.SUBMIT}
-    # attempt, uid, began, fresh, reported, revoked, body
+    # attempt, uid, began, fresh, reported, revoked, body, pod, marks
     assert fields == {
-        "new": [0, None, False, False, None, False, "{}"],
-        "created": [0, "u", False, False, None, False, None],
-        "running": [2, "u", True, False, None, False, None],
-        "ended": [0, "u", False, False, "failed", False, None],
-        "acknowledged": [0, "u", False, False, "succeeded", False, None],
-        "revoked": [0, None, False, False, None, True, "{}"],
+        "new": [0, None, False, False, None, False, "{}", None, None],
+        "created": [0, "u", False, False, None, False, None, "created-pod", None],
+        "running": [2, "u", True, False, None, False, None, "running-pod", None],
+        "ended": [0, "u", False, False, "failed", False, None, "ended-pod", None],
+        "acknowledged": [0, "u", False, False, "succeeded", False, None, "acknowledged-pod", None],
+        "revoked": [0, None, False, False, None, True, "{}", None, None],
     }
     assert [m for m in sent if m[0] != msg.SUBMIT] == [[msg.ACK, "acknowledged", False]]
 
@@ -177,10 +178,10 @@ def test_a_shard_is_told_what_an_earlier_process_knew_and_gets_the_body_when_it_
     book.accept(known("a", "u", attempt=2, began=True), 1.0)
     book.accept(known("b", None, attempt=1), 1.0)
     fields = {message[1]: message[6:] for _, message in book.dispatch()}
-    # attempt, uid, began, fresh, reported, revoked, body
+    # attempt, uid, began, fresh, reported, revoked, body, pod, marks
     assert fields == {
-        "a": [2, "u", True, True, None, False, None],
-        "b": [1, None, False, False, None, False, "{}"],
+        "a": [2, "u", True, True, None, False, None, None, None],
+        "b": [1, None, False, False, None, False, "{}", None, None],
     }
     assert book.body("a") == (0, [msg.BODY, "a", "{}"])
 
@@ -210,4 +211,4 @@ def test_a_ticket_whose_pod_is_there_is_revoked_by_its_shard_even_before_it_was_
     book.accept(known("a", "u"), 1.0)
     assert book.revoke("a", 2.0) == (None, 0, None)
     ((_, message),) = book.dispatch()
-    assert message[6:] == [0, "u", False, True, None, True, None]
+    assert message[6:] == [0, "u", False, True, None, True, None, None, None]
