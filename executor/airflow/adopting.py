@@ -43,7 +43,7 @@ def adopt(executor: ShardExecutor, engine: Engine, tis: Sequence[TaskInstance]) 
     Returns:
         Those that have none and are to be scheduled anew.
     """
-    with engine.metrics.timed_adoption():
+    with engine.metrics.adopting():
         owners = _owners(tis)
         by_key: dict[adoption.TiKey, TaskInstance] = {}
         orphans: list[Orphan] = []
@@ -63,7 +63,7 @@ def adopt(executor: ShardExecutor, engine: Engine, tis: Sequence[TaskInstance]) 
             return back
         labels = {label_value(str(found[0])) for found in owners.values() if found[0] is not None}
         listed = _list(engine, labels)
-        pairs, without = adoption.match(orphans, listed.pods, engine.options.instance)
+        pairs, without = adoption.match(orphans, listed.pods, engine.options.instance, engine.options.deployment)
         for orphan, pod in pairs:
             _take_over(executor, engine, orphan, pod, executor.key_of(by_key[orphan.ti_key]))
         if not listed.problems:
@@ -157,7 +157,8 @@ class LateAdoption:
         answer = self._answer
         if answer is not None:
             self._answer, self._asking, self._due = None, None, now + AGAIN
-            pairs, self.orphans = adoption.match(self.orphans, answer.pods, self._engine.options.instance)
+            options = self._engine.options
+            pairs, self.orphans = adoption.match(self.orphans, answer.pods, options.instance, options.deployment)
             for orphan, pod in pairs:
                 if not executor.book.of_key(self.keys[orphan.ti_key]):
                     _take_over(executor, self._engine, orphan, pod, self.keys[orphan.ti_key])

@@ -66,12 +66,21 @@ def is_ours(pod: PodMeta, instance: str) -> bool:
     return pod.labels.get(INSTANCE_LABEL, instance) == instance
 
 
+def is_of_deployment(pod: PodMeta, instance: str, deployment: str) -> bool:
+    """Whether a pod is of this deployment, under whatever alias its executor had, or of the provider's executor.
+
+    A task instance is given to the executor that its DAG names; the pod of an earlier scheduler may carry the name
+    that this executor had then.
+    """
+    return is_ours(pod, instance) or pod.labels[INSTANCE_LABEL].startswith(f"{deployment}.")
+
+
 def match(
-    orphans: Sequence[Orphan], pods: Iterable[PodMeta], instance: str
+    orphans: Sequence[Orphan], pods: Iterable[PodMeta], instance: str, deployment: str
 ) -> tuple[list[tuple[Orphan, PodMeta]], list[Orphan]]:
     """Pairs task instances with their pods.
 
-    Of several pods for one task instance the one counts that carries the submission id in the database, else the
+    Pods of another deployment in the namespace count for nothing. Of several pods for one task instance the one counts that carries the submission id in the database, else the
     newest; pods that are being deleted count for nothing.
 
     Returns:
@@ -80,7 +89,8 @@ def match(
     by_key: dict[TiKey, list[PodMeta]] = {}
     for pod in pods:
         key = ti_key_of(pod)
-        if key is not None and not pod.deleting and REVOKED_LABEL not in pod.labels and is_ours(pod, instance):
+        ours = is_of_deployment(pod, instance, deployment)
+        if key is not None and ours and not pod.deleting and REVOKED_LABEL not in pod.labels:
             by_key.setdefault(key, []).append(pod)
     pairs, without = [], []
     for orphan in orphans:

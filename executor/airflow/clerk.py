@@ -18,7 +18,7 @@ from typing import Protocol
 from shard_executor.airflow.book import Book, Job
 from shard_executor.airflow.builds import MOVED
 from shard_executor.airflow.database import BATCH, DatabaseError, TiKey
-from shard_executor.airflow.results import Means, Outcome, Policy, Row, decide
+from shard_executor.airflow.results import FAILED, Means, Outcome, Policy, Row, decide
 from shard_executor.supervisor.config import Report, Submission
 
 log = logging.getLogger(__name__)
@@ -38,11 +38,16 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A job's end: `state` is for the event buffer, None where nobody waits to hear of it."""
+    """A job's end: `state` is for the event buffer, None where nobody waits to hear of it.
+
+    `info` and `extra` say why it failed: one line for the event buffer, several for the task's event log.
+    """
 
     job: Job
     report: Report
     state: str | None = None
+    info: str | None = None
+    extra: str = ""
 
 
 class Reports(Protocol):
@@ -62,6 +67,7 @@ class Clerk:
         policy: what decides about failures.
         rows: the task instances of some keys, from the database.
         reset: makes a disrupted task instance schedulable again; see `database.reset_disrupted`.
+        words: why a report's pod failed, in one line and in several.
         news: where the scheduler finds what has been decided.
         clock: monotonic seconds.
     """
@@ -72,6 +78,7 @@ class Clerk:
         policy: Policy,
         rows: Callable[[Collection[TiKey]], Mapping[tuple[str, str, str, int], Row]],
         reset: Callable[[TiKey, str, str], str | None],
+        words: Callable[[Report], tuple[str, str]],
         news: deque[Running | Ended],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -79,6 +86,7 @@ class Clerk:
         self._policy = policy
         self._rows = rows
         self._reset = reset
+        self._words = words
         self._news = news
         self._clock = clock
         self._unresolved: list[tuple[Report, Job]] = []
@@ -159,7 +167,8 @@ class Clerk:
 
     def _carry_out(self, outcome: Outcome, report: Report, job: Job) -> None:
         if outcome.means is Means.TELL:
-            self._news.append(Ended(job, report, outcome.state))
+            info, extra = self._words(report) if outcome.state == FAILED else (None, "")
+            self._news.append(Ended(job, report, outcome.state, info, extra))
         elif outcome.means is Means.RELAUNCH:
             log.warning(
                 "%s: %s (pod %s, %s: %s); launched again without using a retry, launch %d",

@@ -6,9 +6,9 @@ Each call has a session of its own: a scoped one could be the scheduler's, whose
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +16,6 @@ from airflow.jobs.job import Job as AirflowJob
 from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
-from airflow.utils import timezone
 from airflow.utils.session import create_session
 from airflow.utils.sqlalchemy import with_row_locks
 from airflow.utils.state import JobState, TaskInstanceState
@@ -111,7 +110,7 @@ def live_schedulers(threshold: float) -> set[str]:
     Raises:
         DatabaseError: the database did not answer.
     """
-    cutoff = timezone.utcnow() - timedelta(seconds=threshold)
+    cutoff = datetime.now(UTC) - timedelta(seconds=threshold)
     query = select(AirflowJob.id).where(
         AirflowJob.job_type == "SchedulerJob",
         AirflowJob.state == JobState.RUNNING,
@@ -119,18 +118,6 @@ def live_schedulers(threshold: float) -> set[str]:
     )
     with create_session(scoped=False) as session:
         return {str(job_id) for job_id in session.scalars(query)}
-
-
-def scheduler_states(job_ids: Iterable[int]) -> dict[int, str | None]:
-    """The state of scheduler jobs, by id.
-
-    Raises:
-        DatabaseError: the database did not answer.
-    """
-    with create_session(scoped=False) as session:
-        return dict(
-            session.execute(select(AirflowJob.id, AirflowJob.state).where(AirflowJob.id.in_(list(job_ids)))).all()
-        )
 
 
 def reset_disrupted(ti_key: TiKey, ti_id: str, words: str) -> str | None:

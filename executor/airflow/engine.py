@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Collection
@@ -13,12 +14,15 @@ from shard_executor.airflow.builds import Builds
 from shard_executor.airflow.clerk import Clerk, Ended, Running, submission_of
 from shard_executor.airflow.cluster import Listed, list_pods
 from shard_executor.airflow.generation import GenerationSettings, PodFactory
+from shard_executor.airflow.masking import masker
 from shard_executor.airflow.metrics import Metrics, airflow_stats
 from shard_executor.airflow.options import Options, credential_source
 from shard_executor.airflow.results import Policy
 from shard_executor.airflow.steward import Steward
-from shard_executor.airflow.words import event_extra, masker
+from shard_executor.airflow.words import event_extra, short_info
 from shard_executor.supervisor import Report, ShardStats, Submission, Supervisor, SupervisorConfig
+
+log = logging.getLogger(__name__)
 
 END_LIMIT = 10.0  # seconds given to creates that are in flight
 WORKER_CONTAINER = "base"
@@ -77,6 +81,7 @@ class Engine:
                 dags_folder=options.dags_folder,
                 jinja=options.jinja_templates,
                 idle_timeout=options.builder_idle_timeout,
+                answer_timeout=options.builder_answer_timeout,
             )
         )
         self._builds = Builds(book, self._factory, database.queued_rows, sign, self.watches, job_id)
@@ -90,6 +95,7 @@ class Engine:
             ),
             database.rows_by_key,
             database.reset_disrupted,
+            self._words,
             news,
         )
         self._supervisor = _Door(self._config())
@@ -110,6 +116,7 @@ class Engine:
             # What failed before its task began is decided by the task instance's state, not by the pod's.
             "launch_failure_retries": 0,
             "create_timeout": options.create_timeout,
+            "start_timeout": options.start_timeout,
             "fatal_reasons": list(options.fatal_reasons),
         }
         return SupervisorConfig(
@@ -126,6 +133,7 @@ class Engine:
             log_tail_lines=options.log_tail_lines,
             request_timeout=options.request_timeout,
             policy=policy,
+            window=options.window,
             selector={adoption.OWNER_LABEL: self.owner},
             worker_container=WORKER_CONTAINER if options.worker_container_decides else None,
             build=self._builds.want,
@@ -187,13 +195,15 @@ class Engine:
     def stats(self) -> list[ShardStats]:
         return self._supervisor.stats()
 
-    def publish(self, sync_seconds: float) -> None:
-        """Sends the metrics; `sync_seconds` is the longest `sync` since the last time."""
-        self.metrics.publish(self._supervisor.stats(), sync_seconds=sync_seconds, failure=self._supervisor.failure)
+    def publish(self) -> None:
+        """Sends the metrics, and says again if the shards cannot go on."""
+        failure = self._supervisor.failure
+        if failure is not None:
+            log.error("no task can be run: %s", failure)
+        self.metrics.publish(self._supervisor.stats(), failure=failure)
 
-    def extra(self, report: Report) -> str:
-        """What a failed pod says in the task's event log."""
-        return event_extra(report, self._masker)
+    def _words(self, report: Report) -> tuple[str, str]:
+        return short_info(report, self._masker), event_extra(report, self._masker)
 
     # ---- for adoption, which waits within its limit
 

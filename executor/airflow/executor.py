@@ -24,7 +24,6 @@ from shard_executor.airflow.clerk import Ended, Running, submission_of
 from shard_executor.airflow.engine import Engine
 from shard_executor.airflow.generation import BuildError, executor_config_parts, namespace_of
 from shard_executor.airflow.options import read_options
-from shard_executor.airflow.words import short_info
 
 if TYPE_CHECKING:
     from airflow.cli.cli_config import GroupCommand
@@ -68,7 +67,6 @@ class ShardExecutor(BaseExecutor):
         self._held: list[tuple[float, Job]] = []
         self._late: list[adopting.LateAdoption] = []
         self._audit_due = 0.0
-        self.sync_seconds = 0.0
 
     # ---- life
 
@@ -95,6 +93,8 @@ class ShardExecutor(BaseExecutor):
         )
         engine.start()
         self._engine = engine
+        for note in self.options.notes:
+            self.log.warning("%s", note)
         self.log.info(
             "%s started: %d shards, namespaces %s, instance %s",
             type(self).__name__,
@@ -212,10 +212,14 @@ class ShardExecutor(BaseExecutor):
 
     def _token(self, ti_id: str) -> str | None:
         """A fresh token for a task instance, where this Airflow signs them in the scheduler."""
-        from airflow.executors.workloads.base import BaseWorkloadSchema
-
         generator = getattr(self, "jwt_generator", None)
-        return BaseWorkloadSchema.generate_token(ti_id, generator) if generator is not None else None
+        if generator is None:
+            return None
+        try:
+            from airflow.executors.workloads.base import BaseWorkloadSchema
+        except ImportError:  # before Airflow 3.2
+            return generator.generate({"sub": ti_id})  # type: ignore[no-any-return]
+        return BaseWorkloadSchema.generate_token(ti_id, generator)
 
     # ---- results
 
@@ -241,16 +245,15 @@ class ShardExecutor(BaseExecutor):
         if now >= self._audit_due:
             self._audit_due = now + self.options.metrics_interval
             self._audit()
-            self._engine.publish(self.sync_seconds)
-            self.sync_seconds = 0.0
-        self.sync_seconds = max(self.sync_seconds, time.perf_counter() - began)
+            self._engine.publish()
+        self._engine.metrics.sync_took(time.perf_counter() - began)
 
     def _is_running(self, job: Job) -> None:
         if self.book.get(job.ticket) is job and not job.revoked and not job.disowned:
             self.event_buffer[job.key] = (TaskInstanceState.RUNNING, job.submission_id)
 
     def _has_ended(self, news: Ended) -> None:
-        job, report = news.job, news.report
+        job = news.job
         open_job = self.book.close(job.ticket)
         if open_job is None:
             return
@@ -263,9 +266,9 @@ class ShardExecutor(BaseExecutor):
                 self._engine.acknowledge(job.ticket)
             return
         if news.state == TaskInstanceState.FAILED:
-            info: Any = short_info(report)
+            info = news.info
             self.log.warning("%s failed: %s", job.words, info)
-            self._log_event(job.key, job.ti_key, "pod failed", self._engine.extra(report) if self._engine else info)
+            self._log_event(job.key, job.ti_key, "pod failed", news.extra)
         elif news.state == TaskInstanceState.RUNNING:
             info = job.submission_id
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from shard_executor.airflow.adoption import Orphan, match, owned_selector, ownerless_selector, ti_key_of, to_sweep
 from shard_executor.airflow.cluster import PodMeta
 
+DEPLOYMENT = "shard-executor"
 INSTANCE = "shard-executor.default"
 
 
@@ -40,7 +41,7 @@ def names(pairs: list) -> list[tuple[str, str]]:
 
 def test_pods_are_found_by_key_and_try():
     pods = [pod("a"), pod("b", task="u"), pod("c", task="v", try_number=2)]
-    pairs, without = match([orphan("t"), orphan("u"), orphan("v"), orphan("w")], pods, INSTANCE)
+    pairs, without = match([orphan("t"), orphan("u"), orphan("v"), orphan("w")], pods, INSTANCE, DEPLOYMENT)
     assert names(pairs) == [("t", "a"), ("u", "b")]
     assert [each.ti_key[1] for each in without] == ["v", "w"]
 
@@ -48,24 +49,29 @@ def test_pods_are_found_by_key_and_try():
 def test_the_submission_in_the_database_decides_between_pods():
     old = pod("old", created="2026-01-01T00:00:09Z", shard_executor__submission="s1")
     new = pod("new", created="2026-01-01T00:00:00Z", shard_executor__submission="s2")
-    assert names(match([orphan(external="s2")], [old, new], INSTANCE)[0]) == [("t", "new")]
-    assert names(match([orphan()], [old, new], INSTANCE)[0]) == [("t", "old")]
+    assert names(match([orphan(external="s2")], [old, new], INSTANCE, DEPLOYMENT)[0]) == [("t", "new")]
+    assert names(match([orphan()], [old, new], INSTANCE, DEPLOYMENT)[0]) == [("t", "old")]
 
 
 def test_pods_that_go_or_were_revoked_or_are_anothers_count_for_nothing():
     pods = [
         pod("going", deleting=True),
         pod("revoked", labels={"airflow_pod_revoked": "True"}),
-        pod("other", labels={"shard-executor/instance": "shard-executor.other"}),
+        pod("other", labels={"shard-executor/instance": "elsewhere.default"}),
     ]
-    assert match([orphan()], pods, INSTANCE)[0] == []
+    assert match([orphan()], pods, INSTANCE, DEPLOYMENT)[0] == []
     stock = pod("stock", labels={"airflow-worker": "3"})
-    assert names(match([orphan()], [*pods, stock], INSTANCE)[0]) == [("t", "stock")]
+    assert names(match([orphan()], [*pods, stock], INSTANCE, DEPLOYMENT)[0]) == [("t", "stock")]
+
+
+def test_a_pod_made_under_another_alias_is_adopted():
+    renamed = pod("renamed", labels={"shard-executor/instance": "shard-executor.KubernetesExecutor"})
+    assert names(match([orphan()], [renamed], INSTANCE, DEPLOYMENT)[0]) == [("t", "renamed")]
 
 
 def test_a_pod_of_another_task_instance_id_is_left():
-    assert match([orphan()], [pod("a", task_instance_id="id-other")], INSTANCE)[0] == []
-    assert names(match([orphan()], [pod("a", task_instance_id="id-t")], INSTANCE)[0]) == [("t", "a")]
+    assert match([orphan()], [pod("a", task_instance_id="id-other")], INSTANCE, DEPLOYMENT)[0] == []
+    assert names(match([orphan()], [pod("a", task_instance_id="id-t")], INSTANCE, DEPLOYMENT)[0]) == [("t", "a")]
 
 
 def test_annotations_that_name_no_task_instance():

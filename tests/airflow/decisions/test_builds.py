@@ -38,9 +38,8 @@ class Bench:
         self.questions: list[list[str]] = []
         self.fail_next = 0
         self._news = threading.Condition()
-        self.builds = Builds(
-            self.book, self, self.rows, lambda ti_id: f"new-{ti_id}", {"default", "other"}.__contains__, 7
-        )
+        watched = {"default", "other"}
+        self.builds = Builds(self.book, self, self.rows, lambda ti_id: f"new-{ti_id}", watched.__contains__, 7)
 
     def rows(self, ids):
         self.questions.append(list(ids))

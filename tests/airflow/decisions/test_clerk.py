@@ -48,7 +48,8 @@ class Desk:
         self.resets: list[str] = []
         self.reset_finds: str | None = None
         values = {"launch_retries": 1, "excluded_reasons": frozenset(), "resubmit": False, "job_id": 7, **policy}
-        self.clerk = Clerk(self.book, Policy(**values), self.rows, self.reset, self.news, lambda: self.now)  # type: ignore[arg-type]
+        policy_ = Policy(**values)  # type: ignore[arg-type]
+        self.clerk = Clerk(self.book, policy_, self.rows, self.reset, self.words, self.news, lambda: self.now)
         self.clerk._supervisor = self.door
 
     def rows(self, keys):
@@ -56,6 +57,9 @@ class Desk:
         if self.down:
             raise OperationalError("SELECT", {}, Exception("gone away"))
         return {key[:4]: self.states[key[1]] for key in keys if self.states.get(key[1]) is not None}
+
+    def words(self, report):
+        return report.reason or "", "many lines"
 
     def reset(self, ti_key, ti_id, words):
         self.resets.append(ti_key[1])
@@ -121,7 +125,7 @@ def test_a_relaunch_takes_the_tickets_place():
     (after,) = desk.book.jobs()
     assert (after.key, after.launches, after.began) == (job.key, 1, False)
     (news,) = desk.turn(failed(after.ticket, attempt=5))  # no relaunch is left
-    assert news.state == "failed"
+    assert (news.state, news.info, news.extra) == ("failed", "x", "many lines")
 
 
 def test_later_relaunches_wait_longer_each_time():
