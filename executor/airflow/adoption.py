@@ -80,8 +80,8 @@ def match(
 ) -> tuple[list[tuple[Orphan, PodMeta]], list[Orphan]]:
     """Pairs task instances with their pods.
 
-    Pods of another deployment in the namespace count for nothing. Of several pods for one task instance the one counts that carries the submission id in the database, else the
-    newest; pods that are being deleted count for nothing.
+    Pods of another deployment in the namespace count for nothing, and neither do those that are being deleted. Of
+    several pods for one task instance the one counts that carries the submission id in the database, else the newest.
 
     Returns:
         The pairs, and the task instances without a pod.
