@@ -67,7 +67,7 @@ def from_context(
     except config.ConfigException as error:
         raise CredentialError(f"{context.describe()}: {error}") from error
     headers = _impersonation(context)
-    token, authorization = _authorization(configuration)
+    token, authorization = authorization_of(configuration)
     if isinstance(identity, str) and user:
         token, authorization = _split_authorization(identity)
     if authorization:
@@ -110,7 +110,7 @@ def from_service_account(folder: str, environ: Mapping[str, str], material: Mate
             "or name a kubeconfig with --kubeconfig"
         ) from error
     _check_ca(ca, ca_file)
-    token, _ = _authorization(configuration)
+    token, _ = authorization_of(configuration)
     if not token:
         raise CredentialError(f"service account token {token_file} is empty; it is read again in a minute")
     proxy, proxy_headers = proxy_for(configuration.host, None, environ)
@@ -279,7 +279,8 @@ def _header(configuration: Any) -> str | None:
     return setting["value"] if setting else None
 
 
-def _authorization(configuration: Any) -> tuple[str | None, str | None]:
+def authorization_of(configuration: Any) -> tuple[str | None, str | None]:
+    """A client configuration's (bearer token, None), or (None, the whole Authorization header) for other schemes."""
     header = _header(configuration)
     return _split_authorization(header) if header else (None, None)
 
