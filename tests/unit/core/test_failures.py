@@ -253,6 +253,50 @@ def test_a_container_that_fails_beside_the_task_is_blamed_before_a_stopped_sidec
     assert (verdict.failure_class, verdict.exit_code, verdict.container) == (C.CONTAINER_ERROR, 4, "log")
 
 
+@pytest.mark.parametrize("phase", [PHASE_RUNNING, PHASE_SUCCEEDED, PHASE_FAILED])
+@pytest.mark.parametrize("gone", [False, True])
+def test_the_worker_containers_success_is_the_pods_whatever_a_sidecar_does(phase: int, gone: bool) -> None:
+    for sidecar in (container("running", name="side"), ended(7, name="side")):
+        verdict = judge(phase, gone, status(ended(0, "Completed"), sidecar), ended=gone, worker="base")
+        assert (verdict.stage, verdict.exit_code, verdict.finished_at) == (Stage.SUCCEEDED, 0, 11.0)
+        assert verdict.container == "base"
+
+
+def test_the_worker_containers_failure_is_the_pods_while_a_sidecar_runs() -> None:
+    side = container("running", name="side", started_at=9.0)
+    verdict = judge(PHASE_RUNNING, False, status(side, ended(3, name="worker")), worker="worker")
+    assert (verdict.stage, verdict.began, verdict.failure_class) == (Stage.FAILED, True, C.CONTAINER_ERROR)
+    assert (verdict.exit_code, verdict.container) == (3, "worker")
+    killed = judge(PHASE_RUNNING, False, status(side, ended(137, "OOMKilled", name="worker")), worker="worker")
+    assert (killed.failure_class, killed.reason) == (C.OOM_KILLED, "OOMKilled")
+    drained = status(side, ended(143, name="worker"), disruption=("EvictionByEvictionAPI", "words"))
+    assert judge(PHASE_RUNNING, True, drained, worker="worker").failure_class is C.DRAINED
+
+
+@pytest.mark.parametrize(
+    ("pod", "worker"),
+    [
+        (status(STARTED, ended(1, name="side")), "base"),
+        (status(STARTED, ended(1, name="side")), "missing"),
+        (status(ended(0, "Completed"), container("running", name="side")), None),
+    ],
+    ids=["it runs", "there is none", "none is named"],
+)
+def test_without_the_end_of_a_worker_container_the_phase_decides(pod: PodStatusView, worker: str | None) -> None:
+    assert judge(PHASE_RUNNING, False, pod, worker=worker).stage is Stage.RUNNING
+    evicted = status(reason="Evicted", message="low on memory")
+    assert judge(PHASE_FAILED, False, evicted, worker=worker).failure_class is C.EVICTED
+
+
+def test_a_listed_reason_of_one_container_wins_over_our_own_of_another() -> None:
+    pod = status(
+        container("waiting", name="base", reason="ErrImagePull"),
+        container("waiting", name="side", reason="Custom"),
+    )
+    verdict = judge(PHASE_PENDING, False, pod, fatal={"Custom"})
+    assert (verdict.waiting, verdict.container) == ("Custom", "side")
+
+
 @pytest.mark.parametrize("reason", ["OutOfcpu", "OutOfexample.com/gpu", "UnexpectedAdmissionError", "NodeAffinity"])
 def test_a_pod_that_its_node_refused_could_not_start(reason: str) -> None:
     verdict = judge(PHASE_FAILED, False, status(reason=reason, message="no room"))

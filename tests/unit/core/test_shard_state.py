@@ -285,6 +285,66 @@ def test_a_pod_that_stays_pending_ends_by_the_pending_timeout() -> None:
     assert bench.one(act.Report).matches(failure_class="pending-timeout", message="0/3 nodes are available")
 
 
+@pytest.mark.parametrize(
+    ("reason", "message", "failure"),
+    [
+        ("ErrImagePull", "manifest unknown", "image-error"),
+        ("RunContainerError", "no such file", "start-error"),
+        ("SomethingElse", "words", "start-error"),
+        ("ErrImagePull", "pull QPS exceeded", None),
+        ("InvalidImageName", "fatal by our own rules", None),
+        ("ImagePullBackOff", "a grace by our own rules", None),
+        ("ContainerCreating", "", None),
+    ],
+)
+def test_listed_waiting_reasons_are_fatal_at_once_and_no_other_ever(
+    reason: str, message: str, failure: str | None
+) -> None:
+    bench = Bench(ShardPolicy(fatal_reasons=["ErrImagePull", "RunContainerError", "SomethingElse"]))
+    bench.submit()
+    bench.created()
+    bench.seen(Verdict(Stage.PENDING, reason=reason, message=message, waiting=reason, container="base"))
+    if failure is not None:
+        said = bench.one(act.Report)
+        assert said.matches(failure_class=failure, reason=reason, message=message, container="base")
+    else:
+        bench.none(act.Report)
+        bench(ev.Tick(), after=10_000.0)
+        bench.none(act.Report)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["created here", "known to the parent"])
+def test_a_pod_that_does_not_run_in_time_fails_and_says_what_it_waited_for(known: bool) -> None:
+    bench = Bench(ShardPolicy(start_timeout=60.0))
+    bench.submit(uid="u" if known else None, has_body=not known)
+    if not known:
+        bench.created()
+    bench.seen(Verdict(Stage.PENDING, reason="Unschedulable", message="0/3 nodes"))
+    bench(ev.Tick(), after=59.0)
+    bench.none(act.Report)
+    bench(ev.Tick(), after=2.0)
+    report = bench.one(act.Report)
+    assert report.matches(state="failed", failure_class="pending-timeout", reason="StartTimeout")
+    assert report.message == "the pod did not start within 60 s; Unschedulable: 0/3 nodes"
+    bench(ev.Acknowledged("t"))
+    bench.one(act.RemovePod)
+
+
+def test_the_limit_of_the_start_is_each_attempts_own_and_ends_when_the_pod_runs() -> None:
+    bench = Bench(ShardPolicy(start_timeout=60.0))
+    bench.submit()
+    bench.created()
+    bench.now += 50.0
+    bench.seen(LOST)
+    bench(ev.BodyArrived("t"))
+    bench.created(uid="v", attempt=1)
+    bench(ev.Tick(), after=50.0)
+    bench.none(act.Report)
+    bench.seen(RUNNING, uid="v", attempt=1)
+    bench(ev.Tick(), after=50.0)
+    bench.none(act.Report)
+
+
 def test_a_pod_that_the_cluster_loses_before_it_began_is_launched_anew_without_a_report_of_failure() -> None:
     bench = Bench(ShardPolicy(launch_failure_retries=1))
     lost = Verdict(Stage.FAILED, False, FailureClass.PREEMPTED, "PreemptionByScheduler", None, "words")
@@ -525,10 +585,25 @@ def test_every_state_is_in_the_diagram_and_every_fault_has_a_policy() -> None:
 
 
 LOST = Verdict(Stage.FAILED, False, FailureClass.PREEMPTED, "PreemptionByScheduler", None, "words")
+
+
+def _known(ticket: str, rng: random.Random) -> dict[str, Any]:
+    uid = rng.choice([None, None, "u"])
+    attempt = rng.randrange(2)
+    adopting = uid is not None and rng.random() < 0.5
+    return {
+        "attempt": attempt,
+        "uid": uid,
+        "began": rng.random() < 0.3,
+        "fresh": rng.random() < 0.3,
+        "has_body": rng.random() < 0.5,
+        "pod": f"{ticket}-s-{attempt}" if adopting else None,
+        "marks": ({"owner": "me"}, {}) if adopting else None,
+    }
+
+
 _RANDOM_EVENTS: list[Callable[[Bench, str, random.Random], Any]] = [
-    lambda b, t, r: b.submit(
-        t, attempt=r.randrange(2), uid=r.choice([None, None, "u"]), began=r.random() < 0.3, fresh=r.random() < 0.3
-    ),
+    lambda b, t, r: b.submit(t, **_known(t, r)),
     lambda b, t, r: b(ev.Tick(), after=r.uniform(0, 40)),
     lambda b, t, r: b.seen(r.choice([PENDING, RUNNING, SUCCEEDED, FAILED, LOST]), t, r.choice("uv"), r.randrange(2)),
     lambda b, t, r: b.ended(r.choice([None, SUCCEEDED, FAILED]), t, r.choice("uv"), r.randrange(2)),
@@ -538,11 +613,18 @@ _RANDOM_EVENTS: list[Callable[[Bench, str, random.Random], Any]] = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(120))
 def test_any_order_of_news_closes_every_ticket_exactly_once(seed: int) -> None:
     """Random news and random answers; then calm, in which everything must come to its end."""
     rng = random.Random(seed)
-    bench = Bench(ShardPolicy(create_timeout=50.0, sweep=seed % 2 == 0), CreateWindow(2, 1, 4))
+    policy = ShardPolicy(
+        create_timeout=50.0,
+        sweep=seed % 2 == 0,
+        fresh_bodies=seed % 3 == 0,
+        hand_over=seed % 4 < 2,
+        start_timeout=100.0 * (seed % 5),
+    )
+    bench = Bench(policy, CreateWindow(2, 1, 4))
     open_requests: list[act.Action] = []
     terminal: dict[str, int] = {}
     closed: dict[str, int] = {}
@@ -556,7 +638,7 @@ def test_any_order_of_news_closes_every_ticket_exactly_once(seed: int) -> None:
                     open_requests.append(action)
             elif isinstance(action, act.Closed):
                 closed[action.ticket] = closed.get(action.ticket, 0) + 1
-            elif not isinstance(action, act.DropBody | act.WakeAt | act.NeedCredentials):
+            elif not isinstance(action, act.DropBody | act.TellAdopted | act.WakeAt | act.NeedCredentials):
                 open_requests.append(action)
 
     def answer(action: act.Action, calm: bool) -> None:
@@ -581,8 +663,14 @@ def test_any_order_of_news_closes_every_ticket_exactly_once(seed: int) -> None:
                 take(bench(removed if good else ev.RemoveFailed(action.key, fault)))
             case act.TailLog():
                 take(bench(ev.LogRead(action.ticket, "log")))
-            case act.NeedBody():
+            case act.NeedBody() if calm or rng.random() < 0.8:
                 take(bench(ev.BodyArrived(action.ticket)))
+            case act.NeedBody() if rng.random() < 0.5:
+                take(bench(ev.BodyRefused(action.ticket, "words", "Reason")))
+            case act.AdoptPod():
+                done = ev.Adopted(action.ticket, False, RUNNING, action.attempt)
+                gone = rng.random() < 0.3
+                take(bench(done if good else ev.AdoptFailed(action.ticket, fault, gone, action.attempt)))
 
     tickets = [f"t{number}" for number in range(6)]
     for _ in range(300):
