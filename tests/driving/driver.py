@@ -6,6 +6,7 @@ Runs in a process of its own, in the environment of a `home.Home`: importing thi
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ from airflow.sdk import DAG
 from airflow.serialization.definitions.dag import SerializedDAG
 from airflow.serialization.serialized_objects import DagSerialization, LazyDeserializedDAG
 from airflow.utils.session import create_session
+from airflow.utils.sqlalchemy import random_db_uuid
 from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import event, select, update
@@ -144,6 +146,8 @@ class Driver:
             )
             session.flush()
             queued = {"state": "queued", "try_number": 1, "queued_by_job_id": self.job_id, "queued_dttm": now}
+            if self.executor.pre_assigns_external_executor_id:
+                queued["external_executor_id"] = random_db_uuid()
             session.execute(update(TaskInstance).where(TaskInstance.dag_id == dag_id).values(**queued))
 
     def queue(self, *, dag_id: str = "driven", indexes: Sequence[int] | None = None) -> int:
@@ -245,14 +249,14 @@ class Driver:
 
 
 @contextlib.contextmanager
-def counted_queries() -> Iterator[list[str]]:
-    """Collects the statements that this process sends to the database, from all its threads."""
+def counted_queries() -> Iterator[list[tuple[int, str]]]:
+    """Collects the statements that this process sends to the database: (identity of the thread, text)."""
     from airflow import settings
 
-    statements: list[str] = []
+    statements: list[tuple[int, str]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        statements.append(statement)
+        statements.append((threading.get_ident(), statement))
 
     event.listen(settings.engine, "before_cursor_execute", note)
     try:
