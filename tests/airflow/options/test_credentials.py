@@ -108,7 +108,9 @@ def test_a_client_factory_gives_the_credentials(
         configuration.ssl_ca_cert = str(ca)
         configuration.cert_file, configuration.key_file = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
         configuration.proxy = "http://proxy.example:3128"
-        configuration.api_key_prefix["authorization"] = "Bearer"
+        configuration.api_key["authorization"] = "of the past"
+        # The package reads the prefix of one name or the other, by its release.
+        configuration.api_key_prefix.update(authorization="Bearer", BearerToken="Bearer")
 
         def hook(asked: client.Configuration) -> None:
             asked.api_key["authorization"] = next(tokens)
