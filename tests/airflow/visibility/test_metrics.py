@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,6 +172,22 @@ def test_our_own(metrics: Metrics, stats: Recorder, clock: Clock) -> None:
     assert "shard_executor.shard.watch_silence;shard=1" not in stats.gauges
     assert stats.timings["shard_executor.watch_lag"] == [0.5]
     assert stats.timings["shard_executor.sync_duration"] == [pytest.approx(0.004)]
+
+
+def test_the_documentation_names_every_metric(metrics: Metrics, stats: Recorder) -> None:
+    names = ("create", "delete", "patch", "get", "log", "LIST", "created-to-running", "finished-to-reported")
+    watch = {"silent_seconds": 1.0, "relist:a": 1, "restart:a": 1, "fault:a": 1, "undecodable": 1, "watches": 1}
+    full = shard(restarts=1, watch=watch, outcomes={"succeeded": 1}, table={"events": 1})
+    full = replace(full, calls={f"{name} 200": 1 for name in ("create", "delete", "patch")})
+    full = replace(full, latencies={name: {"count": 1, "mean": 0.1, "p95": 0.1} for name in names})
+    metrics.publish([full], sync_seconds=0.1)
+    with metrics.adopting():
+        pass
+    page = (Path(__file__).parents[3] / "docs" / "airflow-metrics.md").read_text()
+    published = {named.partition(";")[0] for named in (*stats.counts, *stats.gauges, *stats.timings)}
+    assert len(published) > 40
+    missing = {name for name in published if f"`{name}`" not in page and f"`{name.rpartition('.')[2]}`" not in page}
+    assert not missing
 
 
 def test_plain_names_have_what_tags_tell_apart(stats: Recorder) -> None:
