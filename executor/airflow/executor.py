@@ -93,6 +93,7 @@ class ShardExecutor(BaseExecutor):
         )
         engine.start()
         self._engine = engine
+        _coordinator_extra("default")  # imports the task SDK, which takes half a second: now, not in a heartbeat
         for note in self.options.notes:
             self.log.warning("%s", note)
         self.log.info(
