@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shard_executor.airflow.demo.api import TERMINAL, Json, wait_for
-from shard_executor.airflow.demo.component import Component
+from shard_executor.airflow.demo.component import Component, DemoError
 from shard_executor.airflow.demo.home import AirflowHome
 from shard_executor.airflow.demo.layout import OURS, STOCK
 from shard_executor.devcluster.process import DevClusterProcess
@@ -23,7 +23,9 @@ _CHOSEN = os.environ.get("SHARD_EXECUTOR_TEST_EXECUTOR", OURS)
 EXECUTOR = STOCK if _CHOSEN == "stock" else _CHOSEN
 IS_STOCK = EXECUTOR == STOCK
 DAGS = Path(__file__).parent / "airflow" / "live" / "dags" / "scenarios.py"
-DAG_IDS = ("plain", "retried", "mapped", "deferred", "sensed", "held", "many")
+# The stock executor creates one pod a heartbeat by default.
+BATCH = {"kubernetes_executor.worker_pods_creation_batch_size": "8"}
+DAG_IDS = ("plain", "retried", "mapped", "deferred", "sensed", "held", "fragile", "many")
 LIMIT = 120.0  # seconds for anything that is awaited; the machine may be busy
 _NUMBERS = itertools.count(1)
 T = TypeVar("T")
@@ -36,14 +38,17 @@ class Run:
     def __init__(self, live: Live, dag_id: str, run_id: str) -> None:
         self.live, self.dag_id, self.run_id = live, dag_id, run_id
 
+    def state_at_end(self) -> str | None:
+        """How the run ended; None while it goes on."""
+        found = str(self.live.home.api.run(self.dag_id, self.run_id)["state"])
+        return found if found in TERMINAL else None
+
     def wait(self, state: str, seconds: float = LIMIT) -> None:
         """Until the run is over; asserts how."""
-
-        def over() -> str | None:
-            found = str(self.live.home.api.run(self.dag_id, self.run_id)["state"])
-            return found if found in TERMINAL else None
-
-        found = self.live.wait(over, f"the end of run {self.run_id}", seconds)
+        try:
+            found = self.live.wait(self.state_at_end, f"the end of run {self.run_id}", seconds)
+        except DemoError as error:
+            raise DemoError(f"{error}\n{self.describe()}") from error
         assert found == state, self.describe()
 
     def tasks(self) -> list[Json]:
@@ -112,10 +117,20 @@ class Live:
 
     def __init__(self, home: AirflowHome, cluster: DevClusterProcess) -> None:
         self.home, self.cluster = home, cluster
+        self._runs: list[Run] = []
 
     def trigger(self, dag_id: str, **conf: Any) -> Run:
         run_id = f"{dag_id}-{next(_NUMBERS)}"
-        return Run(self, dag_id, self.home.api.trigger(dag_id, run_id, conf))
+        self._runs.append(Run(self, dag_id, self.home.api.trigger(dag_id, run_id, conf)))
+        return self._runs[-1]
+
+    def finish(self) -> None:
+        """Opens the gates of all runs and waits for their end: what a failed test leaves does not hold up the next."""
+        for run in self._runs:
+            run.open_gate()
+        for run in self._runs:
+            self.wait(run.state_at_end, f"the end of run {run.run_id}")
+        self._runs.clear()
 
     def wait(self, question: Callable[[], T | None], what: str, seconds: float = LIMIT) -> T:
         return wait_for(question, what, seconds, check=self.home.check)
@@ -131,8 +146,10 @@ class Live:
     def nodes(self) -> list[str]:
         return [node["metadata"]["name"] for node in self.cluster.call("GET", "/api/v1/nodes")["items"]]
 
-    def requests(self) -> Json:
-        return dict(self.cluster.stats()["requests"])
+    def delete_pods(self) -> None:
+        """Removes all pods, whoever made them."""
+        self.cluster.call("DELETE", "/api/v1/namespaces/default/pods")
+        self.wait(lambda: not self.pods(), "a cluster without pods")
 
 
 def once_each(run: Run, positions: list[Position]) -> None:

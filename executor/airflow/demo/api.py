@@ -30,7 +30,7 @@ class ApiFault(DemoError):
 def wait_for(
     question: Callable[[], T | None], what: str, seconds: float, *, check: Callable[[], None] | None = None
 ) -> T:
-    """Asks until the answer is neither None nor False, and returns it.
+    """Asks until the answer is true in the sense of Python, and returns it.
 
     Args:
         question: asked again and again.
@@ -46,7 +46,7 @@ def wait_for(
         if check is not None:
             check()
         answer = question()
-        if answer is not None and answer is not False:
+        if answer:
             return answer
         if time.monotonic() >= deadline:
             raise DemoError(f"{what} did not come within {seconds:.0f} s")

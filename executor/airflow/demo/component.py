@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from shard_executor.airflow.demo import warden
 
 _TAIL = 4000  # bytes of a log that go into an error
@@ -113,6 +115,16 @@ class Component:
             deadline = time.monotonic() + _SPAWN_LIMIT
             while self.exit_code() is None and time.monotonic() < deadline:
                 self._read(0.1)
+
+    def descendants(self) -> list[psutil.Process]:
+        """What lives of the command and of all processes that descend from it, orphans included."""
+        if self._warden is None:
+            return []
+        try:
+            below = psutil.Process(self._warden.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+        return [process for process in below if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
     def ask_to_end(self) -> None:
         """Begins the end without waiting for it; `end` waits."""

@@ -38,11 +38,16 @@ def record(event, **more):
 
 
 def wait_for_gate():
-    """Until the test opens the gate of all tasks of this run, or of this map index."""
+    """Until the test opens the gate of all tasks of this run, or of this map index.
+
+    Ends with its parent, the supervisor of the task: on a node the whole container would be gone with that.
+    """
     ti = get_current_context()["ti"]
     names = [f"{ti.run_id}.all", f"{ti.run_id}.{ti.map_index}"]
-    deadline = time.monotonic() + GATE_LIMIT
+    deadline, parent = time.monotonic() + GATE_LIMIT, os.getppid()
     while not any(os.path.exists(os.path.join(GATES, name)) for name in names):
+        if os.getppid() != parent:
+            os._exit(1)
         if time.monotonic() > deadline:
             raise TimeoutError(f"none of the gates {names} was opened")
         time.sleep(0.1)
@@ -138,6 +143,18 @@ def held():
 
 
 @dag(schedule=None)
+def fragile():
+    @task
+    def hold():
+        """Has no retries."""
+        record("start")
+        wait_for_gate()
+        record("end")
+
+    hold()
+
+
+@dag(schedule=None)
 def many():
     @task
     def hold(number):
@@ -154,4 +171,5 @@ mapped()
 deferred()
 sensed()
 held()
+fragile()
 many()
