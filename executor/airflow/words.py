@@ -11,7 +11,7 @@ import re
 import signal
 from collections.abc import Iterator
 
-from shard_executor.airflow.masking import Mask, masker
+from shard_executor.airflow.masking import Mask, airflow_mask, masker
 from shard_executor.cli.results import timestamp
 from shard_executor.core.failures import FailureClass
 from shard_executor.supervisor.config import Report
@@ -64,12 +64,12 @@ _UNMASKED = "left out, since there is no secrets masker"
 _UNMASKABLE = "left out, since masking it failed"
 
 
-def failure_words(report: Report, mask: Mask | None = None) -> str:
+def failure_words(report: Report, mask: Mask | None = airflow_mask) -> str:
     """One line: class, container and its reason, exit code, message. Never empty.
 
     Args:
         report: of a pod's end; also one of a pod that runs or waits.
-        mask: hides secrets; without it a container's own message is left out with a note.
+        mask: hides secrets; with None a container's own message is left out with a note.
     """
     message, note = _message(report, mask)
     words = _headline(report)
@@ -78,7 +78,7 @@ def failure_words(report: Report, mask: Mask | None = None) -> str:
     return f"{words} (its message is {note})" if note else words
 
 
-def short_info(report: Report, mask: Mask | None = None) -> str:
+def short_info(report: Report, mask: Mask | None = airflow_mask) -> str:
     """The `info` of the event buffer: `failure_words` with the pod's name, at most INFO_CHARACTERS long.
 
     Args:
@@ -93,7 +93,7 @@ def event_extra(report: Report, mask: Mask | None) -> str:
 
     Args:
         report: of a pod's end.
-        mask: hides secrets; without it the log's end and a container's own message are left out with a note.
+        mask: hides secrets; with None the log's end and a container's own message are left out with a note.
     """
     return "\n".join(_paragraphs(report, mask))
 
@@ -126,10 +126,12 @@ def _headline(report: Report) -> str:
     container = _clean(getattr(report, "container", None))
     reason = _clean(report.reason)
     word = _clean(report.failure_class) or (_clean(report.state) or "unknown")
+    if word == "succeeded":
+        return word
     details = [f"container {container}"] if container else []
     if reason and reason != word:
         details.append(reason)
-    if report.exit_code is not None and (report.exit_code or word != "succeeded"):
+    if report.exit_code is not None:
         details.append(f"exit code {report.exit_code}{_signal(report.exit_code)}")
     return f"{word} ({', '.join(details)})" if details else word
 

@@ -110,12 +110,21 @@ def test_empty_words_count_as_missing(nothing: str | None) -> None:
 
 def test_without_a_mask_a_container_is_not_quoted_and_a_note_says_so() -> None:
     report = replace(FULL, failure_class="container-error", message="key is hunter2", log_tail="hunter2")
-    for words in (failure_words(report), short_info(report), event_extra(report, None)):
+    for words in (failure_words(report, None), short_info(report, None), event_extra(report, None)):
         assert "hunter2" not in words
         assert "left out" in words
     assert event_extra(report, None).count("left out") == 2
     refused = replace(FULL, failure_class="image-error", message="pull access denied", log_tail=None)
-    assert "pull access denied" in failure_words(refused)
+    assert "pull access denied" in failure_words(refused, None)
+
+
+def test_by_default_airflows_masker_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = replace(FULL, failure_class="container-error", message="the api_key=hunter2 is wrong")
+    assert failure_words(report) == "container-error (Error, exit code 1): the api_key=*** is wrong"
+    monkeypatch.setattr("shard_executor.airflow.masking._found", lambda: None)
+    assert failure_words(report) == (
+        "container-error (Error, exit code 1) (its message is left out, since masking it failed)"
+    )
 
 
 def test_a_mask_that_fails_shows_nothing() -> None:
