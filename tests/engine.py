@@ -137,6 +137,7 @@ class Run:
 def running(cluster: DevClusterProcess, **config: Any) -> Iterator[Run]:
     """A started supervisor; afterwards none of its processes may be left."""
     run = Run(cluster, **config)
+    others = _shards()
     run.supervisor.start()
     try:
         yield run
@@ -144,7 +145,12 @@ def running(cluster: DevClusterProcess, **config: Any) -> Iterator[Run]:
         pids = run.shard_pids()
         run.supervisor.end()
     until(lambda: not any(psutil.pid_exists(pid) for pid in pids), "the shard processes are gone", 10.0)
-    assert not [child for child in psutil.Process().children() if "shard_executor.shard" in _command(child)]
+    assert _shards() <= others
+
+
+def _shards() -> set[int]:
+    """The shard processes of this process's supervisors."""
+    return {child.pid for child in psutil.Process().children() if "shard_executor.shard" in _command(child)}
 
 
 def _command(process: psutil.Process) -> str:

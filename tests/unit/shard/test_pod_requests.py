@@ -13,6 +13,7 @@ from fake_api import DROP, Reply
 from shard_executor.core import actions as act
 from shard_executor.core import events as ev
 from shard_executor.core.credentials import Credentials
+from shard_executor.core.failures import Stage
 from shard_executor.core.faults import Fault
 from shard_executor.shard.pod_requests import PodRequests
 from shard_executor.shard.settings import ShardSettings
@@ -56,12 +57,14 @@ def refusal(status: int, reason: str, message: str) -> Reply:
     return Reply(status, json.dumps(body).encode())
 
 
-def answers(*script: Any, method: str, action: Any, arguments: tuple[Any, ...] = ()) -> tuple[Any, list[Any]]:
+def answers(
+    *script: Any, method: str, action: Any, arguments: tuple[Any, ...] = (), **more: Any
+) -> tuple[Any, list[Any]]:
     """What a request comes to on a server that answers by the script, and what the server was sent."""
 
     async def ask() -> tuple[Any, list[Any]]:
         async with asyncio.timeout(30), Session(*script) as (api, fake):
-            requests = PodRequests(api, timeout=10.0, log_lines=20, selects=settings().selects)
+            requests = PodRequests(api, timeout=10.0, log_lines=20, selects=settings().selects, **more)
             return await getattr(requests, method)(action, *arguments), list(fake.requests)
 
     return asyncio.run(ask())
@@ -155,3 +158,74 @@ def test_with_one_shard_a_pod_needs_no_bin() -> None:
     only = settings(shards=1, bins=(0, 256))
     assert only.selects({"shard-executor/instance": "tests"})
     assert not settings().selects({"shard-executor/instance": "tests"})
+
+
+# ---- delete options
+
+
+def test_delete_options_go_in_the_body_with_our_precondition() -> None:
+    theirs = {"gracePeriodSeconds": 5, "propagationPolicy": "Background", "preconditions": {"resourceVersion": "1"}}
+    action = act.RemovePod("k", "ns", "t-0", "u")
+    _, (request,) = answers(Reply(), method="remove", action=action, delete_options=theirs)
+    assert request.query == {}
+    assert json.loads(request.body) == {
+        "kind": "DeleteOptions",
+        "apiVersion": "v1",
+        "gracePeriodSeconds": 5,
+        "propagationPolicy": "Background",
+        "preconditions": {"uid": "u"},
+    }
+
+
+# ---- adoption
+
+MARKS = ({"airflow-worker": "17"}, {"shard-executor/submission": "s"})
+ADOPT = act.AdoptPod("t", "ns", "their-pod", "u", MARKS, 2)
+
+
+def test_a_pod_is_adopted_by_one_patch_with_its_uid_and_the_answer_is_what_it_is_now() -> None:
+    found, (request,) = answers(Reply(200, pod()), method="adopt", action=ADOPT)
+    assert (found.ticket, found.attempt, found.deleting, found.verdict.stage) == ("t", 2, False, Stage.RUNNING)
+    assert (request.method, request.path) == ("PATCH", "/api/v1/namespaces/ns/pods/their-pod")
+    assert request.headers["content-type"] == "application/merge-patch+json"
+    assert json.loads(request.body) == {
+        "metadata": {
+            "uid": "u",
+            "labels": {"airflow-worker": "17"},
+            "annotations": {"shard-executor/submission": "s"},
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("reply", "gone"),
+    [
+        (refusal(404, "NotFound", 'pods "their-pod" not found'), True),
+        (refusal(422, "Invalid", IMMUTABLE), True),
+        (refusal(409, "Conflict", OTHER_UID), True),
+        (refusal(409, "Conflict", MODIFIED), False),
+        (refusal(422, "Invalid", "metadata.labels: Invalid value"), False),
+        (refusal(429, "TooManyRequests", "later"), False),
+        (refusal(403, "Forbidden", "no"), False),
+        (Reply(404, b"<html>404 page not found</html>", "text/html"), False),
+        (Reply(200, b"{}"), False),
+        (Reply(200, b'{"kind":"Pod","metadata":{"uid":"v","resourceVersion":"7","name":"p"}}'), False),
+    ],
+    ids=["not-found", "other-uid", "precondition", "modified", "labels", "429", "403", "proxy", "no-pod", "other-pod"],
+)
+def test_a_refused_patch_says_whether_the_pod_is_gone(reply: Reply, gone: bool) -> None:
+    found, _ = answers(reply, method="adopt", action=ADOPT)
+    assert (type(found), found.attempt, found.gone) == (ev.AdoptFailed, 2, gone)
+
+
+# ---- the selector
+
+
+def test_every_label_of_the_selector_is_asked_for_and_looked_at() -> None:
+    ours = settings(shards=1, bins=(0, 256), selector={"airflow-worker": "17"})
+    assert ours.label_selector() == "airflow-worker=17,shard-executor/instance=tests,airflow_executor_done!=True"
+    labels = {"shard-executor/instance": "tests", "airflow-worker": "17"}
+    assert ours.selects(labels)
+    assert not ours.selects({**labels, "airflow-worker": "18"})
+    assert not ours.selects({"shard-executor/instance": "tests"})
+    assert not ours.selects({**labels, "airflow_executor_done": "True"})

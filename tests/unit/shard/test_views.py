@@ -22,7 +22,7 @@ PATHS = {"/api/v1/namespaces/one/pods", "/api/v1/namespaces/two/pods"}
 class Said:
     """A fake server, the views on it, and what they said."""
 
-    def __init__(self, fake: FakeApi, api: Api, **watch: Any) -> None:
+    def __init__(self, fake: FakeApi, api: Api, namespaces: tuple[str, ...] = ("one", "two"), **watch: Any) -> None:
         self.fake = fake
         self.api = api
         self.pods: list[str] = []
@@ -35,7 +35,7 @@ class Said:
             parent_pid=1,
             instance="tests",
             owner="tests",
-            namespaces=("one", "two"),
+            namespaces=namespaces,
             credentials=api.credentials,
             log_tail_lines=0,
             request_timeout=10.0,
@@ -116,5 +116,18 @@ def test_new_credentials_reach_every_namespace_at_once() -> None:
             said.views.credentials_replaced()
             await eventually(lambda: sorted(said.synced) == ["one", "two"])
             assert said.views.watch_figures()["health"] == "ok"
+
+    run(scenario())
+
+
+def test_the_whole_cluster_is_one_list_that_speaks_for_every_namespace() -> None:
+    async def scenario() -> None:
+        pods = event("ADDED", pod("a", 3)), event("ADDED", pod("b", 4))
+        async with watching(Stream(*pods, end_of_list(50)), namespaces=("",)) as said:
+            await eventually(lambda: said.synced == [""])
+            assert [request.path for request in said.fake.requests] == ["/api/v1/pods"]
+            assert said.pods == ["a", "b"]
+            assert said.views.heard("one") == said.views.heard("two") > 0
+            assert said.views.watch_figures()["synced"]
 
     run(scenario())

@@ -212,3 +212,83 @@ def test_a_ticket_whose_pod_is_there_is_revoked_by_its_shard_even_before_it_was_
     assert book.revoke("a", 2.0) == (None, 0, None)
     ((_, message),) = book.dispatch()
     assert message[6:] == [0, "u", False, True, None, True, None, None, None]
+
+
+# ---- bodies just in time
+
+
+def just_in_time() -> Ledger:
+    return Ledger(1, None, False, False, just_in_time=True)
+
+
+def test_a_body_that_is_built_goes_to_the_shard_and_is_not_kept() -> None:
+    book = just_in_time()
+    book.accept(Submission("a", 0, "ns", "a", "s-a"), 1.0)
+    assert not book.waits_for_body("a")
+    assert book.built("a", "{}") is None, "nobody has asked yet"
+    ((_, message),) = book.dispatch()
+    assert message[12] is None
+    assert book.waits_for_body("a")
+    assert book.built("a", "{}") == (0, [msg.BODY, "a", "{}"])
+    assert book.not_built("a", "Reason", "words") == (0, [msg.NO_BODY, "a", "Reason", "words"])
+    assert [m[12] for m in book.resend(0)] == [None], "a restarted shard asks again"
+
+
+def test_a_body_that_came_along_is_sent_once() -> None:
+    book = just_in_time()
+    book.accept(submission("a"), 1.0)
+    assert [m[12] for _, m in book.dispatch()] == ["{}"]
+    assert [m[12] for m in book.resend(0)] == [None]
+
+
+@pytest.mark.parametrize("over", ["revoked", "reported", "unknown"])
+def test_a_body_for_a_ticket_that_does_not_wait_is_dropped(over: str) -> None:
+    book = just_in_time()
+    if over != "unknown":
+        book.accept(submission("a"), 1.0)
+        list(book.dispatch())
+    if over == "revoked":
+        book.revoke("a", 2.0)
+    elif over == "reported":
+        book.reported(report("a", "failed", True))
+    assert not book.waits_for_body("a")
+    assert book.built("a", "{}") is None
+    assert book.not_built("a", "Reason", "words") is None
+
+
+# ---- pods that change hands
+
+
+def test_a_pod_is_adopted_with_the_labels_of_the_selector_until_a_shard_has_done_it() -> None:
+    book = Ledger(1, None, False, False, {"airflow-worker": "17"})
+    theirs = {"airflow-worker": "16", "own": "x"}
+    book.accept(
+        Submission("a", 9, "ns", "a", "s", "{}", uid="u", pod="p", adopt_labels=theirs, adopt_annotations={"n": "y"}),
+        1.0,
+    )
+    marks = ({"airflow-worker": "17", "own": "x", "shard-executor/bin": "9"}, {"n": "y"})
+    assert [m[13:] for _, m in book.dispatch()] == [["p", marks]]
+    assert [m[13:] for m in book.resend(0)] == [["p", marks]]
+    book.adopted("a")
+    assert [m[13:] for m in book.resend(0)] == [["p", None]]
+    book.adopted("unknown")
+
+
+def test_a_successor_is_told_the_name_of_the_pod_that_there_is_now() -> None:
+    book = ledger()
+    book.accept(Submission("a", 9, "ns", "a", "s", "{}", uid="u", pod="p"), 1.0)
+    list(book.dispatch())
+    book.reported(report("a", "waiting", pod="a-1", uid=None, attempt=1))
+    ((*_, body, pod, _),) = book.resend(0)
+    assert (body, pod) == ("{}", "a-1")
+
+
+@pytest.mark.parametrize("state", ["handed-over", "lost"])
+def test_a_successor_learns_that_a_pod_is_somebody_elses(state: str) -> None:
+    book = ledger()
+    book.accept(submission("a"), 1.0)
+    list(book.dispatch())
+    found = book.reported(report("a", state, True, failure_class="handed-over", container="base"))
+    assert found is not None
+    assert (found.state, found.container) == (state, "base")
+    assert [m[10] for m in book.resend(0)] == ["handed-over"]
