@@ -93,8 +93,9 @@ class Generator:
         pod = self._before_hook(subject)
         provisional = pod_name(f"{subject.dag_id}-{subject.task_id}", subject.submission, 0)
         pod.metadata.name = provisional
+        main = pod.spec.containers[0].name if pod.spec.containers else None
         self._call_hook(pod)
-        text, namespace = self._finished(self._sanitized(pod), subject)
+        text, namespace = self._finished(self._sanitized(pod), subject, main)
         return text.replace(provisional, NAME_PLACE), namespace
 
     def compile(self, subject: Subject) -> Compiled | None:
@@ -201,9 +202,9 @@ class Generator:
             raise BuildError("InvalidPod", f"the finished pod is no Pod but {type(pod).__name__}")
         return sanitized
 
-    def _finished(self, pod: dict[str, Any], subject: Subject) -> tuple[str, str]:
+    def _finished(self, pod: dict[str, Any], subject: Subject, main: str | None = None) -> tuple[str, str]:
         namespace = add_own_fields(
-            pod, subject, self._settings, owner=self._owner, name=self._name, attempt=self._attempt
+            pod, subject, self._settings, owner=self._owner, name=self._name, attempt=self._attempt, main=main
         )
         try:
             text = orjson.dumps(pod, option=orjson.OPT_NON_STR_KEYS).decode()

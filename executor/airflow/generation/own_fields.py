@@ -8,13 +8,19 @@ from shard_executor.airflow.generation.request import BuildError, GenerationSett
 from shard_executor.airflow.generation.subject import Subject
 from shard_executor.pods.body import ANNOTATION_ATTEMPT, ANNOTATION_SUBMISSION, LABEL_BIN, LABEL_INSTANCE
 
-MAIN_CONTAINER = "base"
 LABEL_OWNER = "airflow-worker"
 ANNOTATION_TI, LABEL_TI = "task_instance_id", "ti_id"  # as the provider names them
 
 
 def add_own_fields(
-    pod: dict[str, Any], subject: Subject, settings: GenerationSettings, *, owner: str, name: str, attempt: str
+    pod: dict[str, Any],
+    subject: Subject,
+    settings: GenerationSettings,
+    *,
+    owner: str,
+    name: str,
+    attempt: str,
+    main: str | None = None,
 ) -> str:
     """Completes a sanitized pod in place; returns its namespace.
 
@@ -23,6 +29,7 @@ def add_own_fields(
     Args:
         owner: the scheduler's job id as a label value.
         name, attempt: what goes into the places of the pod's name and the launch attempt.
+        main: name of the container that runs the task, where a hook may have moved it; else it is the first.
 
     Raises:
         BuildError: InvalidPod: no mapping or list where a Pod has one, or no container.
@@ -50,9 +57,9 @@ def add_own_fields(
     spec.setdefault("restartPolicy", "Never")
     containers = spec.get("containers")
     if not isinstance(containers, list) or not containers or not all(isinstance(c, dict) for c in containers):
-        raise _invalid("spec.containers must be a list with at least the container named base")
-    main = next((c for c in containers if c.get("name") == MAIN_CONTAINER), containers[0])
-    _add_env(main, _context(subject, settings))
+        raise _invalid("spec.containers must be a list with at least the task's container")
+    worker = next((c for c in containers if c.get("name") == main), containers[0]) if main else containers[0]
+    _add_env(worker, _context(subject, settings))
     return namespace
 
 
