@@ -18,22 +18,12 @@ from typing import Any
 import psutil
 
 from driving.driver import Beat, Driver, Pauses
+from driving.processes import cpu_by_role
 
-_SETTLE = 2.0  # seconds of heartbeats before anything is measured
+_SETTLE = 2.0  # seconds of heartbeats after the first tasks
+_WARM_LIMIT = 120.0
 _GONE_LIMIT = 60.0  # seconds until all pods are deleted
 _LOOK = 0.5  # seconds between looks at the cluster's counts
-
-
-def tree_cpu(root: psutil.Process) -> float:
-    """Seconds of CPU of a process and all below it, those that have ended included."""
-    total = 0.0
-    for process in [root, *root.children(recursive=True)]:
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue  # it has ended; its parent's children_* has it
-        total += times.user + times.system + times.children_user + times.children_system
-    return total
 
 
 def quantiles(beats: list[Beat]) -> dict[str, float]:
@@ -77,22 +67,29 @@ def run(spec: dict[str, Any]) -> None:
         per_loop=spec["per_loop"], pauses=Pauses(spec["loop_pause"], spec["idle_pause"]), process_events=False
     )
     tasks: int = spec["tasks"]
+    warm: int = spec["warm"]
     driver.make_job()
+    driver.make_tasks(warm, dag_id="warm")
     driver.make_tasks(tasks)
     cluster = Cluster(spec["url"], spec["token"])
     me = psutil.Process()
     driver.start()
     try:
+        driver.queue(dag_id="warm")
+        if not driver.beat_until(lambda: len(driver.ended) == warm and cluster.pods() == 0, _WARM_LIMIT):
+            raise RuntimeError(f"the first {warm} tasks did not end: {driver.ended}")
         driver.beat_for(_SETTLE)
         made = driver.queue()
+        driver.ended.clear()
         driver.beats.clear()
-        cpu, began = tree_cpu(me), time.monotonic()
+        cpu, began = cpu_by_role(me), time.monotonic()
         finished = driver.beat_until(lambda: len(driver.ended) == tasks, spec["limit"])
         seconds = time.monotonic() - began
         beats = list(driver.beats)
         gone = driver.beat_until(lambda: cluster.pods() == 0, _GONE_LIMIT) if finished else False
         seconds_to_clean = time.monotonic() - began
-        cpu = tree_cpu(me) - cpu
+        used = Counter(cpu_by_role(me))
+        used.subtract(cpu)
         states = Counter(driver.states().values())
         ends = Counter("+".join(ends) for ends in driver.ended.values())
         result = {
@@ -103,7 +100,8 @@ def run(spec: dict[str, Any]) -> None:
             "ends": dict(ends),
             "seconds": seconds,
             "seconds_to_clean": seconds_to_clean,
-            "cpu_ms_per_pod": 1000 * cpu / tasks,
+            "cpu_ms_per_pod": 1000 * sum(used.values()) / tasks,
+            "cpu_ms_per_pod_by_process": {role: 1000 * seconds / tasks for role, seconds in used.items()},
             "heartbeat_cpu_ms_per_pod": 1000 * sum(beat.cpu for beat in beats) / tasks,
             "heartbeat": quantiles(beats),
             "full": quantiles([beat for beat in beats if spec["full"] and beat.running >= spec["full"]]),

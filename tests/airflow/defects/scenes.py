@@ -18,7 +18,7 @@ from driving.driver import Driver, Pauses, counted_queries
 from shard_executor.devcluster.process import DevClusterProcess
 
 _SOON = 20.0  # seconds for what takes one or two
-_REFUSED_SECONDS = 5.0  # from the hand-over on; pods take half of it
+_REFUSED_SECONDS = 2.5  # that deletions of finished pods are refused
 _PODS = "/api/v1/namespaces/default/pods"
 _EXECUTORS = "namespaces/default/pods"  # path of the executors' requests; the stand-in's are cluster-wide
 
@@ -119,19 +119,23 @@ def refused_deletes(stage: Stage) -> dict[str, Any]:
     seen: dict[str, Any] = {}
 
     def lift() -> None:
+        deadline = time.monotonic() + _SOON
+        while stage.phases() != ["Succeeded"] * 3 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(_REFUSED_SECONDS)  # what is counted is what is tried meanwhile
         rules = stage.cluster.call("GET", "/devcluster/faults")
         seen["refused"] = sum(rule["hits"] for rule in rules["rules"])
         seen["ends_while_refused"] = stage.ends()
         stage.cluster.clear_faults()
 
     # Beside the loop: a heartbeat may not come back before the trouble is over.
-    timer = threading.Timer(_REFUSED_SECONDS, lift)
-    timer.start()
+    beside = threading.Thread(target=lift)
+    beside.start()
     try:
         stage.driver.queue()
-        stage.until(lambda: not timer.is_alive())
+        stage.until(lambda: not beside.is_alive(), 2 * _SOON)
     finally:
-        timer.join()
+        beside.join()
     stage.until(stage.all_ended(3))
     stage.until(lambda: not stage.pods())
     return {**seen, "ends": stage.ends(), "pods": len(stage.pods())}
