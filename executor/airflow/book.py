@@ -118,8 +118,8 @@ class Book:
     def superseded(self, job: Job) -> bool:
         """Whether the same task instance has been handed over again since."""
         with self._lock:
-            tickets = self._by_key.get(job.key, ())
-            return bool(tickets) and tickets[-1] != job.ticket
+            tickets = self._by_key.get(job.key)
+            return tickets is not None and tickets[-1] != job.ticket
 
     def slots(self) -> set[Hashable]:
         """Keys that occupy a slot: those with an open job that still counts."""

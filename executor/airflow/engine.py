@@ -195,6 +195,10 @@ class Engine:
     def stats(self) -> list[ShardStats]:
         return self._supervisor.stats()
 
+    def observe(self) -> None:
+        """Takes note of the shards' counters."""
+        self.metrics.observe(self._supervisor.stats())
+
     def publish(self) -> None:
         """Sends the metrics, and says again if the shards cannot go on."""
         failure = self._supervisor.failure

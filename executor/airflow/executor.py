@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from airflow.models.taskinstance import TaskInstance
 
 HELD_LIMIT = 60.0  # seconds that a task waits for the pod of its revoked hand-over to go
+OBSERVE_EVERY = 1.0  # seconds between looks at the shards' counters, which a shard that dies takes with it
 NO_JOB = "none"  # owner label where no scheduler job is behind it
 
 
@@ -52,12 +53,14 @@ class ShardExecutor(BaseExecutor):
         super().__init__(*args, **kwargs)
         if not hasattr(self.__class__, "team_name") and not hasattr(self, "team_name"):
             self.team_name = None
-        conf = getattr(self, "conf", None)
-        if not hasattr(conf, "getint"):  # before Airflow 3.2 there is no configuration of a team's own
+        if not hasattr(getattr(self, "conf", None), "getint"):
+            # Before Airflow 3.2 there is no configuration of a team's own that knows numbers.
             from airflow.configuration import conf
-        self.conf = conf
-        self.options = read_options(conf, team_name=self.team_name)
+
+            self.conf = conf
+        self.options = read_options(self.conf, team_name=self.team_name)
         self.parallelism = self.options.parallelism
+        self._alias: str | None = None
         self.book = Book()
         self.scheduler_job_id: str | None = None
         self._engine: Engine | None = None
@@ -67,6 +70,7 @@ class ShardExecutor(BaseExecutor):
         self._held: list[tuple[float, Job]] = []
         self._late: list[adopting.LateAdoption] = []
         self._audit_due = 0.0
+        self._observe_due = 0.0
 
     # ---- life
 
@@ -79,8 +83,7 @@ class ShardExecutor(BaseExecutor):
         """
         if self._engine is not None:
             return
-        alias = getattr(self.name, "alias", None) if self.name is not None else None
-        self.options = read_options(self.conf, team_name=self.team_name, alias=alias)
+        self._heed_alias()
         self.scheduler_job_id = str(self.job_id)
         engine = Engine(
             self.options,
@@ -103,6 +106,13 @@ class ShardExecutor(BaseExecutor):
             ", ".join(engine.namespaces),
             self.options.instance,
         )
+
+    def _heed_alias(self) -> None:
+        """Reads the options again for the name under which this executor was loaded; it is given after construction."""
+        alias = getattr(self.name, "alias", None)
+        if alias is not None and alias != self._alias:
+            self._alias = alias
+            self.options = read_options(self.conf, team_name=self.team_name, alias=alias)
 
     def end(self) -> None:
         """Stops the shards; pods run on and are adopted by the next scheduler. Harmless when it was not started."""
@@ -220,7 +230,8 @@ class ShardExecutor(BaseExecutor):
             from airflow.executors.workloads.base import BaseWorkloadSchema
         except ImportError:  # before Airflow 3.2
             return generator.generate({"sub": ti_id})  # type: ignore[no-any-return]
-        return BaseWorkloadSchema.generate_token(ti_id, generator)
+        token: str = BaseWorkloadSchema.generate_token(ti_id, generator)
+        return token
 
     # ---- results
 
@@ -243,6 +254,9 @@ class ShardExecutor(BaseExecutor):
             self._release_held(now)
         if self._late:
             self._late = [late for late in self._late if late.turn(self, now)]
+        if now >= self._observe_due:
+            self._observe_due = now + OBSERVE_EVERY
+            self._engine.observe()
         if now >= self._audit_due:
             self._audit_due = now + self.options.metrics_interval
             self._audit()
@@ -377,12 +391,14 @@ class ShardExecutor(BaseExecutor):
         """The log of a task while its pod is there; also where the executor was not started."""
         from shard_executor.airflow.logs import task_log
 
+        self._heed_alias()
         return task_log(self.options, ti, try_number, team_name=self.team_name)
 
     def get_streaming_task_log(self, ti: TaskInstance, try_number: int) -> Any:
         """As `get_task_log`, line by line."""
         from shard_executor.airflow.logs import streaming_task_log
 
+        self._heed_alias()
         return streaming_task_log(self.options, ti, try_number, team_name=self.team_name)
 
     def debug_dump(self) -> None:
