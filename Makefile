@@ -1,13 +1,18 @@
 # Needs Python 3.11 or newer (PYTHON=... to choose one), a C compiler and make. Everything else goes into .venv.
 #
-# .venv holds the wheel as a user would install it (test, demo, lint); .venv-dev an editable install (dev, bench).
+# .venv holds the wheel as a user would install it (test, demo, lint); .venv-airflow the same with Airflow (test,
+# airflow-demo), which needs some 120 packages; .venv-dev an editable install (dev, bench).
 # Stamp files under both make a second run quick.
 
 SHELL := /bin/sh
 VENV ?= .venv
 DEV_VENV ?= .venv-dev
+AIRFLOW_VENV ?= .venv-airflow
 PYTEST_ARGS ?=
+AIRFLOW_PYTEST_ARGS ?=
 DEMO_ARGS ?=
+AIRFLOW_DEMO_ARGS ?=
+UI ?=
 BENCH ?= $(wildcard bench/micro_*.py bench/e2e.py)
 BENCH_ARGS ?=
 
@@ -18,16 +23,19 @@ PIP := bin/python -m pip --disable-pip-version-check --no-input
 # Another PYTHON= than the environment was made with: make it anew.
 ifneq ($(PYTHON),)
 stale = test -x $(1)/bin/python && test "$$($(PYTHON) -V 2>&1)" != "$$($(1)/bin/python -V)" && rm -f $(1)/.created $(1)/.installed
-ignored := $(foreach venv,$(VENV) $(DEV_VENV),$(shell $(call stale,$(venv))))
+ignored := $(foreach venv,$(VENV) $(DEV_VENV) $(AIRFLOW_VENV),$(shell $(call stale,$(venv))))
 endif
 
-.PHONY: help test demo dev lint docs asan bench dist clean
+.PHONY: help test test-core test-airflow demo airflow-demo airflow-soak dev lint docs asan bench dist clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make test    build sdist and wheel, install the wheel into $(VENV), run the tests against it'
-	@echo '             (PYTEST_ARGS="-k watch" for a part of them)'
+	@echo 'make test    build sdist and wheel, run the tests against the wheel in $(VENV), then those with Airflow in'
+	@echo '             $(AIRFLOW_VENV); make test-core PYTEST_ARGS="-k watch" or'
+	@echo '             make test-airflow AIRFLOW_PYTEST_ARGS="-k metrics" for a part of them'
 	@echo 'make demo    install into $(VENV) and run a real job on a cluster inside this machine'
+	@echo 'make airflow-demo   a real Airflow in $(AIRFLOW_VENV) runs a DAG on a cluster inside this machine; UI=1 stays up'
+	@echo 'make airflow-soak   the same with 200 mapped tasks, while its scheduler is killed twice'
 	@echo 'make dev     editable install with test, bench and lint tools in $(DEV_VENV)'
 	@echo 'make lint    ruff, and mypy on the installed package'
 	@echo 'make docs    the documentation as a site in build/docs; a broken link fails'
@@ -71,6 +79,20 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	@$(VENV)/$(PIP) install -q "$$(echo dist/*.whl)[test]"
 	@touch $@
 
+$(AIRFLOW_VENV)/.created:
+	$(call make_venv,$(AIRFLOW_VENV))
+	@touch $@
+
+$(AIRFLOW_VENV)/.installed: dist/.built $(AIRFLOW_VENV)/.created
+	@echo 'installing Airflow into $(AIRFLOW_VENV)'
+	@$(AIRFLOW_VENV)/$(PIP) install -q --force-reinstall --no-deps dist/*.whl
+	@$(AIRFLOW_VENV)/$(PIP) install -q "$$(echo dist/*.whl)[airflow]"
+	@touch $@
+
+$(AIRFLOW_VENV)/.installed-test: $(AIRFLOW_VENV)/.installed
+	@$(AIRFLOW_VENV)/$(PIP) install -q "$$(echo dist/*.whl)[airflow,test,airflow-test]"
+	@touch $@
+
 $(VENV)/.installed-lint: $(VENV)/.installed
 	@$(VENV)/$(PIP) install -q "$$(echo dist/*.whl)[lint]"
 	@touch $@
@@ -89,11 +111,27 @@ $(DEV_VENV)/.created:
 	$(call make_venv,$(DEV_VENV))
 	@touch $@
 
-test: $(VENV)/.installed-test
+# The tests with Airflow run too where the others fail: what they find is worth knowing.
+test:
+	@status=0; \
+	$(MAKE) --no-print-directory test-core || status=$$?; \
+	$(MAKE) --no-print-directory test-airflow || status=$$?; \
+	exit $$status
+
+test-core: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+test-airflow: $(AIRFLOW_VENV)/.installed-test
+	$(AIRFLOW_VENV)/bin/python -m pytest tests/airflow $(AIRFLOW_PYTEST_ARGS)
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/shard-executor demo $(DEMO_ARGS)
+
+airflow-demo: $(AIRFLOW_VENV)/.installed
+	$(AIRFLOW_VENV)/bin/python -m shard_executor.airflow.demo $(if $(filter-out 0 no,$(UI)),--ui) $(AIRFLOW_DEMO_ARGS)
+
+airflow-soak: $(AIRFLOW_VENV)/.installed
+	$(AIRFLOW_VENV)/bin/python -m shard_executor.airflow.demo --tasks 200 --kills 2 $(AIRFLOW_DEMO_ARGS)
 
 dev: $(DEV_VENV)/.installed
 	@echo '$(DEV_VENV)/bin/python and $(DEV_VENV)/bin/pytest are ready; run `make dev` again after a change in _fast/'
@@ -117,7 +155,7 @@ bench: $(DEV_VENV)/.installed
 dist: dist/.built
 
 clean:
-	rm -rf $(VENV) $(DEV_VENV) .venv-ci dist dist.log build shard_executor.egg-info executor/*.egg-info
+	rm -rf $(VENV) $(DEV_VENV) $(AIRFLOW_VENV) .venv-ci dist dist.log build shard_executor.egg-info executor/*.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f _fast/*.c _fast/*.so
 	find $(wildcard executor _fast tests bench) -name __pycache__ -type d -prune -exec rm -rf {} +

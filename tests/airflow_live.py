@@ -118,6 +118,7 @@ class Live:
     def __init__(self, home: AirflowHome, cluster: DevClusterProcess) -> None:
         self.home, self.cluster = home, cluster
         self._runs: list[Run] = []
+        self._schedulers: dict[str, dict[str, str]] = {}  # the options of those that were started, by name
 
     def trigger(self, dag_id: str, **conf: Any) -> Run:
         run_id = f"{dag_id}-{next(_NUMBERS)}"
@@ -136,9 +137,18 @@ class Live:
         return wait_for(question, what, seconds, check=self.home.check)
 
     def scheduler(self, options: Mapping[str, str] | None = None, name: str = "scheduler") -> Component:
-        """Ends the scheduler of this name, if there is one, and starts another."""
-        self.home.end_component(name)
+        """A scheduler with these options: the one of this name if it has them and lives, else another in its place."""
+        chosen = dict(options or {})
+        if self._schedulers.get(name) == chosen and self.home.component(name).exit_code() is None:
+            return self.home.component(name)
+        self.end_scheduler(name)
+        self._schedulers[name] = chosen
         return self.home.start_scheduler(name, options)
+
+    def end_scheduler(self, name: str = "scheduler") -> None:
+        """Ends the scheduler of this name if there is one."""
+        self._schedulers.pop(name, None)
+        self.home.end_component(name)
 
     def pods(self) -> list[Json]:
         return list(self.cluster.call("GET", "/api/v1/namespaces/default/pods")["items"])

@@ -33,7 +33,7 @@ class Component:
         name: for words.
         command: the program and its arguments.
         env: its whole environment.
-        log: the file its output is appended to.
+        log: the file its output is appended to; the command runs in the folder of it.
         grace: seconds from the first signal to SIGKILL.
         end_signal: the first signal that is to end it.
         user: the user id it runs as, None for the present one.
@@ -75,6 +75,7 @@ class Component:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=self._env,
+                cwd=self.log.parent,  # `python -m` looks for modules here first
                 start_new_session=True,  # Ctrl-C reaches the owner only, which then ends everything in order
             )
         deadline = time.monotonic() + _SPAWN_LIMIT

@@ -48,9 +48,9 @@ def _on_sqlite(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="module")
 def live(request: pytest.FixtureRequest, _on_sqlite: Live):
     """The Airflow with a scheduler, which has the OPTIONS of the test file; the next file finds none, and no pods."""
-    _on_sqlite.home.start_scheduler(options=getattr(request.module, "OPTIONS", {}))
+    _on_sqlite.scheduler(getattr(request.module, "OPTIONS", {}))
     yield _on_sqlite
-    _on_sqlite.home.end_component("scheduler")
+    _on_sqlite.end_scheduler()
     _on_sqlite.delete_pods()
 
 

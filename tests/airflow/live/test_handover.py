@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from airflow_live import EXECUTOR, IS_STOCK, LIMIT, Live, Run, once_each
 from shard_executor.airflow.demo.api import wait_for
 from shard_executor.airflow.demo.layout import STOCK
@@ -20,9 +18,9 @@ def _held(run: Run, number: int) -> list[int]:
 
 
 def test_a_scheduler_is_killed_and_another_takes_over(live: Live) -> None:
+    killed = live.scheduler()
     run = live.trigger("many")
     held = _held(run, 4)
-    killed = live.home.component("scheduler")
     killed.kill()
     # While there is no scheduler one task comes to its end. Not `live.wait`: that wants all components alive.
     run.open_gate(str(held[0]))
@@ -51,10 +49,3 @@ def test_switching_from_the_stock_executor_and_back_in_the_middle_of_a_run(live:
     run.wait("success")
     once_each(run, ALL)
     live.wait(lambda: not live.pods(), "a cluster without pods")
-
-
-@pytest.fixture(autouse=True)
-def _a_scheduler(live: Live):
-    """Each test begins with the scheduler as the options say, whatever the test before did."""
-    yield
-    live.scheduler()

@@ -25,7 +25,7 @@ def test_two_schedulers_share_the_work_and_one_is_killed(live_on_postgres: Live)
     assert _owners(run) == dict.fromkeys(schedulers, 3)
     pods = {pod["metadata"]["uid"] for pod in run.pods()}
     live.home.component("scheduler-a").kill()
-    live.home.end_component("scheduler-a")
+    live.end_scheduler("scheduler-a")
     live.wait(lambda: len(_owners(run)) == 1, "the adoption of the killed scheduler's pods")
     assert {pod["metadata"]["uid"] for pod in run.pods()} == pods
     run.open_gate()
