@@ -118,6 +118,11 @@ class Reader:
         return parsed
 
 
+def is_namespace(name: str) -> bool:
+    """Whether a namespace can have this name (an RFC 1123 label)."""
+    return _NAMESPACE.fullmatch(name) is not None
+
+
 def _check_limits(section: str, entry: Option, value: str, number: float) -> None:
     too_small = entry.least is not None and number < entry.least
     too_big = entry.most is not None and number > entry.most
@@ -126,6 +131,6 @@ def _check_limits(section: str, entry: Option, value: str, number: float) -> Non
 
 
 def _check_namespace(section: str, key: str, name: str, value: str) -> None:
-    if name and not _NAMESPACE.fullmatch(name):
+    if name and not is_namespace(name):
         words = f"made of names of namespaces (lower case letters, digits and '-', at most 63 characters), not {name!r}"
         raise OptionError(section, key, value, words)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from shard_executor.airflow.instance import instance_label
+from shard_executor.airflow.instance import MAX_DEPLOYMENT, instance_label, is_deployment
 from shard_executor.airflow.option_reader import OptionError, Reader
 from shard_executor.airflow.option_table import OWN, STOCK, option
 from shard_executor.airflow.request_options import delete_options, request_timeout
@@ -114,7 +114,10 @@ def read_options(conf: Any, *, team_name: str | None = None, alias: str | None =
     publish_retries = read.integer(STOCK, "task_publish_max_retries")
     deployment = read.text(OWN, "deployment")
     if deployment == option(OWN, "deployment").default:  # Airflow does not tell a default from a value that was set
-        deployment = shared.text(OWN, "deployment") or deployment
+        deployment = shared.text(OWN, "deployment")
+    if not is_deployment(deployment):
+        words = f"letters, digits, '-' and '_', a letter or digit at both ends, at most {MAX_DEPLOYMENT} characters"
+        raise OptionError(OWN, "deployment", deployment, words)
 
     for key in ("worker_pods_creation_batch_size", "tcp_keep_idle", "tcp_keep_intvl", "tcp_keep_cnt"):
         read.integer(STOCK, key)

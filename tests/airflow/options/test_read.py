@@ -94,6 +94,8 @@ def test_airflows_spellings_of_true(text: str) -> None:
         ("kubernetes_executor__delete_option_kwargs", '{"preconditions": {}}', "uid"),
         ("kubernetes_executor__delete_option_kwargs", '{"dry_run": "All"}', "dry_run"),
         ("core__parallelism", "0", "at least 1"),
+        ("shard_executor__deployment", "", "at most 32 characters"),
+        ("shard_executor__deployment", "my airflow", "letters, digits"),
         ("shard_executor__shards", "257", "from 0 to 256"),
         ("shard_executor__shards", "many", "from 0 to 256"),
         ("shard_executor__disruption_policy", "retry", "'fail' or 'resubmit'"),
