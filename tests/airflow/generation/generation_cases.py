@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import orjson
+import yaml
 from hypothesis import strategies as st
 from kubernetes.client import ApiClient
 from kubernetes.client import models as k8s
@@ -14,6 +17,7 @@ from kubernetes.client import models as k8s
 from shard_executor.airflow.generation import BuildError, BuiltPod, GenerationSettings, PodRequest
 
 OWNER = "17"
+_NUMBERS = itertools.count()
 PLAIN_TEMPLATE = """\
 apiVersion: v1
 kind: Pod
@@ -103,6 +107,13 @@ def stock_pod(request: PodRequest, hook=None) -> dict:
         pod.metadata.annotations["task_instance_id"] = request.ti_id
         pod.metadata.labels["ti_id"] = request.ti_id
     return orjson.loads(orjson.dumps(ApiClient().sanitize_for_serialization(pod), option=orjson.OPT_NON_STR_KEYS))
+
+
+def written(folder: Path, document: dict) -> str:
+    """The path of a new file in the folder that holds a document as YAML."""
+    path = folder / f"{next(_NUMBERS)}.yaml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return str(path)
 
 
 OURS = {

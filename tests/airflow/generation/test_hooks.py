@@ -11,14 +11,16 @@ from generation_cases import (
     env_of,
     pod_of,
     request_of,
+    settings_of,
     stock_pod,
     without_ours,
+    written,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kubernetes.client import models as k8s
 
-from shard_executor.airflow.generation import BuildError, BuiltPod
+from shard_executor.airflow.generation import BuildError, BuiltPod, PodFactory
 
 ADDS = """
 from kubernetes.client import models as k8s
@@ -43,10 +45,6 @@ def _hook(text):
 @pytest.fixture(scope="module")
 def hooked(tmp_path_factory):
     """One factory for the whole module whose builder has the hook above."""
-    from generation_cases import settings_of
-
-    from shard_executor.airflow.generation import PodFactory
-
     home = tmp_path_factory.mktemp("home")
     (home / "config").mkdir()
     (home / "config" / "airflow_local_settings.py").write_text(ADDS)
@@ -63,11 +61,8 @@ def hooked(tmp_path_factory):
 )
 @given(document=TEMPLATES, override=st.one_of(st.none(), OVERRIDES), first=REQUESTS, second=REQUESTS)
 def test_same_as_the_providers_pod_after_the_hook(hooked, tmp_path, document, override, first, second):
-    import json
-
-    path = tmp_path / f"{abs(hash(json.dumps(document)))}.yaml"
-    path.write_text(json.dumps(document))
-    made = [request_of(**fields, pod_template_file=str(path), pod_override=override) for fields in (first, second)]
+    path = written(tmp_path, document)
+    made = [request_of(**fields, pod_template_file=path, pod_override=override) for fields in (first, second)]
     for request, built in zip(made, hooked.build(made), strict=True):
         try:
             stock = stock_pod(request, _hook(ADDS))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-
 import pytest
 from generation_cases import (
     OVERRIDES,
@@ -16,6 +13,7 @@ from generation_cases import (
     settings_of,
     stock_pod,
     without_ours,
+    written,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -28,13 +26,6 @@ from shard_executor.airflow.generation.subject import lone_subject
 _CHECKS = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-_NUMBERS = itertools.count()
-
-
-def _written(folder, document):
-    path = folder / f"{next(_NUMBERS)}.yaml"
-    path.write_text(json.dumps(document))
-    return str(path)
 
 
 def _expected(request):
@@ -48,7 +39,7 @@ def _expected(request):
 @_CHECKS
 @given(document=TEMPLATES, override=st.one_of(st.none(), OVERRIDES), first=REQUESTS, second=REQUESTS)
 def test_compiled_equals_the_providers(shared_factory, tmp_path, document, override, first, second):
-    path = _written(tmp_path, document)
+    path = written(tmp_path, document)
     made = [request_of(**fields, pod_template_file=path, pod_override=override) for fields in (first, second, second)]
     for request, built in zip(made, shared_factory.build(made), strict=True):
         stock = _expected(request)
@@ -63,7 +54,7 @@ def test_compiled_equals_the_providers(shared_factory, tmp_path, document, overr
 @_CHECKS
 @given(document=TEMPLATES, override=st.one_of(st.none(), OVERRIDES), fields=REQUESTS)
 def test_general_equals_compiled(shared_factory, tmp_path, document, override, fields):
-    request = request_of(**fields, pod_template_file=_written(tmp_path, document), pod_override=override)
+    request = request_of(**fields, pod_template_file=written(tmp_path, document), pod_override=override)
     (built,) = shared_factory.build([request])
     if isinstance(built, BuildError):
         return
