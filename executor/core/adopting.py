@@ -16,14 +16,29 @@ S = TaskState
 
 
 class Adopting(Watching):
-    """A ticket's `marks` are what is still to be written; without them its pod is one like any other."""
+    """A ticket's `marks` are what is still to be written; without them its pod is one like any other.
 
-    def _adopt(self, task: TaskHandler) -> None:
-        """Sends the patch, unless the pod's end has made it pointless."""
-        if task.marks is None or task.uid is None or task.state not in (S.PENDING, S.RUNNING):
+    Few patches are in flight at once: whoever takes over from a dead owner adopts thousands of pods.
+    """
+
+    def _start_adoptions(self) -> None:
+        while self._to_adopt and self._adoptions < self.policy.adoptions_in_flight:
+            task = self.tasks.get(self._to_adopt.popleft())
+            if task is None or task.marks is None or task.uid is None or task.state not in (S.PENDING, S.RUNNING):
+                continue  # the pod's end has made it pointless
+            self._adoptions += 1
+            marks = task.marks
+            self._out.append(act.AdoptPod(task.ticket, task.namespace, task.name, task.uid, marks, task.attempt))
+
+    def _on_adopt_answer(self, event: ev.Adopted | ev.AdoptFailed, now: float) -> None:
+        self._adoptions -= 1
+        task = self.tasks.get(event.ticket)
+        if task is None or task.attempt != event.attempt or task.state not in (S.PENDING, S.RUNNING):
             return
-        marks = task.marks
-        self._out.append(act.AdoptPod(task.ticket, task.namespace, task.name, task.uid, marks, task.attempt))
+        if isinstance(event, ev.Adopted):
+            self._on_adopted(task, event, now)
+        else:
+            self._on_adopt_failed(task, event, now)
 
     def _on_adopted(self, task: TaskHandler, event: ev.Adopted, now: float) -> None:
         task.note(now, "adopted")
@@ -52,5 +67,4 @@ class Adopting(Watching):
             self._read(task)
 
     def _timer_adopt(self, ticket: str, now: float) -> None:
-        if (task := self.tasks.get(ticket)) is not None:
-            self._adopt(task)
+        self._to_adopt.append(ticket)

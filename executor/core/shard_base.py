@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -71,6 +71,7 @@ class ShardPolicy:
     hand_over: bool = False
     fatal_reasons: Collection[str] | None = None
     start_timeout: float = 0.0
+    adoptions_in_flight: int = 16
 
 
 @dataclass(slots=True)
@@ -123,10 +124,22 @@ class ShardBase:
         self._ready: dict[str, list[tuple[int, int, str]]] = {}  # by namespace: a full one holds up no other
         self._bodiless: dict[str, list[tuple[int, int, str]]] = {}  # by namespace, none empty: fresh bodies to ask for
         self._asked: set[str] = set()  # tickets that wait for a fresh body
+        self._to_adopt: deque[str] = deque()
+        self._adoptions = 0  # patches in flight
         self._timers: list[tuple[float, int, str, str]] = []
         self._woken_for = float("inf")
         self._serial = 0
         self._out: list[act.Action] = []
+
+    @property
+    def asked(self) -> int:
+        """Tickets that wait for a fresh body."""
+        return len(self._asked)
+
+    @property
+    def adopting(self) -> int:
+        """Patches by which pods are adopted, in flight and waiting for their turn."""
+        return self._adoptions + len(self._to_adopt)
 
     def _at(self, when: float, kind: str, key: str) -> None:
         self._serial += 1

@@ -36,6 +36,8 @@ class ShardState(Adopting):
         self._run_timers(now)
         self._launch(now)
         out.extend(self.cleanup.start())
+        if self._to_adopt:
+            self._start_adoptions()
         self._wake(now)
         return out
 
@@ -100,7 +102,7 @@ class ShardState(Adopting):
             self._enqueue(task)
         self._claim(task, now)
         if task.marks is not None:
-            self._adopt(task)
+            self._to_adopt.append(task.ticket)
 
     def _on_ticket_event(self, event: ev.Event, now: float) -> None:
         task = self.tasks.get(event.ticket)  # type: ignore[union-attr]
@@ -115,11 +117,6 @@ class ShardState(Adopting):
         task = self.tasks.get(event.ticket)
         if task is not None and task.attempt == event.attempt:  # else the watch was faster, and another pod is at stake
             task.reading = False
-            self._on_ticket_event(event, now)
-
-    def _on_adopt_answer(self, event: ev.Adopted | ev.AdoptFailed, now: float) -> None:
-        task = self.tasks.get(event.ticket)
-        if task is not None and task.attempt == event.attempt:
             self._on_ticket_event(event, now)
 
     def _ignore(self, task: TaskHandler, event: ev.Event, now: float) -> None:
@@ -153,6 +150,7 @@ class ShardState(Adopting):
         assert self._outlived <= earlier, "an earlier attempt of no ticket"
         assert self.cleanup.in_flight == sum(r.in_flight for r in self.cleanup.items.values())
         assert self.window.in_flight >= 0
+        assert 0 <= self._adoptions <= self.policy.adoptions_in_flight
         asking = {task.ticket for task in self.tasks.values() if task.state is S.QUEUED and not task.revoking}
         assert self._asked <= asking, "a body is awaited for a ticket that needs none"
         assert all(self._bodiless.values()), "an empty queue for bodies"
@@ -177,10 +175,6 @@ _TABLE: dict[tuple[TaskState, type], _Method] = {
     **{(state, ev.PodRead): ShardState._on_read_after for state in _AFTER},
     **{(state, ev.ReadFailed): ShardState._on_read_failed for state in _OPEN},
     **{(state, ev.ReadFailed): ShardState._on_read_after for state in _AFTER},
-    # A pod is adopted while it lives; afterwards its labels say nothing any more.
-    **{(state, ev.Adopted): ShardState._on_adopted for state in (S.PENDING, S.RUNNING)},
-    **{(state, ev.AdoptFailed): ShardState._on_adopt_failed for state in (S.PENDING, S.RUNNING)},
-    **{(state, kind): ShardState._ignore for state in _AFTER for kind in (ev.Adopted, ev.AdoptFailed)},
     # Only a failure has its log fetched, and nothing but its answer ends that wait.
     (S.FAILED, ev.LogRead): ShardState._on_log,
     # Only what was reported can be acknowledged.

@@ -310,6 +310,8 @@ class Shard:
             "pending": counts[TaskState.PENDING],
             "running": counts[TaskState.RUNNING],
             "cleaning": len(self.state.cleanup),
+            "asked": self.state.asked,
+            "adopting": self.state.adopting,
             "window": int(self.state.window.size),
             "parked": self.state.gates.parked(),
             "outcomes": dict(self.state.outcomes),

@@ -220,7 +220,8 @@ class ShardStats:
       node's clock, so that values are up to a second too large, and 0 where that clock is ahead.
 
     `last_error` says how the last process ended that had to be replaced, and its last words; "" if there was none.
-    `parked` are the namespaces whose quota is waited for.
+    `parked` are the namespaces whose quota is waited for, `asked` counts the tickets that wait for a body to be built
+    just in time, `adopting` the pods that are still to be labelled.
     """
 
     shard: int
@@ -243,3 +244,5 @@ class ShardStats:
     parked: list[str] = field(default_factory=list)
     latencies: dict[str, dict[str, float]] = field(default_factory=dict)
     last_error: str = ""
+    asked: int = 0
+    adopting: int = 0

@@ -18,6 +18,8 @@ _FIGURES = (
     "pending",
     "running",
     "cleaning",
+    "asked",
+    "adopting",
     "window",
     "watch",
     "calls",

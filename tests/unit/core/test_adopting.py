@@ -301,3 +301,20 @@ def test_without_hand_over_a_relabelled_pod_is_lost_at_once() -> None:
     left(bench)
     bench.none(act.ReadPod)
     assert bench.one(act.Report).matches(state="lost", failure_class="handed-over")
+
+
+def test_few_patches_are_in_flight_at_once_and_every_answer_makes_room() -> None:
+    bench = Bench(ShardPolicy(adoptions_in_flight=2))
+    for name in "abcde":
+        bench.submit(name, uid=f"u-{name}", fresh=True, has_body=False, pod=name, marks=MARKS)
+    assert bench.state.adopting == 5
+    bench(ev.Revoked("c"))
+    bench(ev.PodEnded("ns", "a", "u-a", SUCCEEDED))
+    bench(ev.Adopted("a", False, SUCCEEDED))
+    assert bench.one(act.AdoptPod).matches(ticket="d", name="d")
+    bench(ev.AdoptFailed("b", FaultInfo(Fault.TIMEOUT, 0, "", "words")))
+    assert bench.one(act.AdoptPod).ticket == "e"
+    for ticket in "de":
+        bench(ev.Adopted(ticket, False, RUNNING))
+    bench(ev.Tick(), after=1.0)
+    assert bench.one(act.AdoptPod).ticket == "b"
