@@ -70,6 +70,7 @@ class ShardExecutor(BaseExecutor):
         self._held: list[tuple[float, Job]] = []
         self._late: list[adopting.LateAdoption] = []
         self._audit_due = 0.0
+        self._event_logs: list[Any] = []  # what is in `_task_event_logs`, kept alive
         self._observe_due = 0.0
 
     # ---- life
@@ -243,6 +244,8 @@ class ShardExecutor(BaseExecutor):
         for ticket in self._handed:
             self._engine.acknowledge(ticket)
         self._handed.clear()
+        if not self._task_event_logs:
+            self._event_logs.clear()
         for _ in range(len(self._news)):
             news = self._news.popleft()
             if isinstance(news, Running):
@@ -297,6 +300,10 @@ class ShardExecutor(BaseExecutor):
         dag_id, task_id, run_id, map_index, try_number = ti_key
         named = key if not isinstance(key, tuple) else TaskInstanceKey(dag_id, task_id, run_id, try_number, map_index)
         self.log_task_event(event=event, extra=extra, ti_key=named)
+        if self._task_event_logs:
+            # The scheduler hands them to SQLAlchemy out of a generator, and SQLAlchemy only refers to them weakly: an
+            # object that nobody else holds is gone before it is written, and takes the rest of the batch along.
+            self._event_logs.append(self._task_event_logs[-1])
 
     def get_event_buffer(self, dag_ids: Any = None) -> dict[Any, Any]:
         """The events since the last call, of these DAGs or of all; see BaseExecutor.
