@@ -1,0 +1,90 @@
+"""One cluster for all tests of the executor, a namespace for each test, and schedulers that start on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from airflow_scheduler import TEMPLATE, Cluster, Scheduler, make_executor, options
+from shard_executor.devcluster.process import DevClusterProcess
+
+START_SECONDS = "0.02"
+
+
+@pytest.fixture(scope="session")
+def cluster_process() -> Iterator[DevClusterProcess]:
+    """Pods start at once and run until somebody ends them."""
+    arguments = ["--kubelet", "simulated", "--mix", "hang=1", "--start-seconds", START_SECONDS]
+    with DevClusterProcess(arguments) as process:
+        yield process
+
+
+@pytest.fixture
+def cluster(cluster_process: DevClusterProcess) -> Iterator[Cluster]:
+    """A namespace of the test's own."""
+    yield Cluster(cluster_process)
+    cluster_process.clear_faults()
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("templates") / "pod.yaml"
+    path.write_text(TEMPLATE)
+    return path
+
+
+def _start(cluster: Cluster, template: Path, values: Mapping[str, str] | None, **names: Any) -> Scheduler:
+    executor, given = make_executor(cluster, template, values, **names)
+    scheduler = Scheduler.of(executor, cluster)
+    with options(given):
+        scheduler.start()
+    return scheduler
+
+
+@pytest.fixture
+def start(airflow_database: None, cluster: Cluster, template: Path) -> Iterator[Callable[..., Scheduler]]:
+    """Starts schedulers in the test's namespace.
+
+    Arguments: Airflow's options by ``section.key``; ``where``: another namespace; ``alias``, ``team_name``.
+    """
+    started: list[Scheduler] = []
+
+    def run(values: Mapping[str, str] | None = None, *, where: Cluster | None = None, **names: Any) -> Scheduler:
+        scheduler = _start(where or cluster, template, values, **names)
+        started.append(scheduler)
+        return scheduler
+
+    yield run
+    for scheduler in started:
+        scheduler.end()
+
+
+@pytest.fixture(scope="session")
+def _shared(airflow_database: None, cluster_process: DevClusterProcess, template: Path) -> Iterator[Scheduler]:
+    values = {"core.parallelism": "100", "kubernetes_executor.delete_worker_pods_on_failure": "True"}
+    scheduler = _start(Cluster(cluster_process), template, values)
+    yield scheduler
+    scheduler.end()
+
+
+@pytest.fixture
+def scheduler(_shared: Scheduler, cluster_process: DevClusterProcess) -> Iterator[Scheduler]:
+    """A scheduler that tests share: each has DAGs of its own. Finished pods are deleted, failed ones too."""
+    yield _shared
+    cluster_process.clear_faults()
+    for job in _shared.executor.book.jobs():  # of a test that failed
+        _shared.executor.revoke_task(ti=_shared.ti(job.ti_key[0], job.ti_key[3]))
+    _shared.until(lambda: not len(_shared.executor.book), "nothing open after the test")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """No process outlives the tests."""
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    yield
+    left = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
+    assert not left, left
