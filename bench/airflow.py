@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from airflow_case import Case, measure, ours, stock
+from airflow_case import Case, Peer, measure, ours, stock
 from driving.home import make_database
 
 _RUN_SECONDS = 3.0
@@ -41,48 +41,48 @@ _COLUMNS = (
 
 
 def cases(arguments: argparse.Namespace) -> list[Case]:
-    """All cases, peers beside each other. Creates one after the other take the latency each, so with latency the
-    provider's sequential way gets fewer tasks; its rate does not depend on how many there are."""
+    """All cases, peers beside each other.
+
+    Creates one after the other take the latency each, so with latency the provider's sequential way gets fewer tasks:
+    a minute's worth. Its rate does not depend on how many there are.
+    """
     found: list[Case] = []
-    peers = {
-        "stock": [stock(16, concurrent=False), stock(64, concurrent=True)],
-        "ours": [ours()],
-    }
-    executors = [peer for name in arguments.only or peers for peer in peers[name]]
-    for latency in arguments.latency:
-        for hook in (False, True) if arguments.hook == "both" else (arguments.hook == "with",):
-            for name, path, options in executors:
-                tasks = arguments.tasks
-                if latency and "async" not in name and path != ours()[1]:
-                    tasks = min(tasks, int(60_000 / latency))
-                found.append(Case(name, path, tasks, latency, hook, _RUN_SECONDS, max(tasks, 1), options))
-    if arguments.in_flight and "ours" in (arguments.only or peers):
-        name, path, options = ours()
-        size = arguments.in_flight
-        found.append(
-            Case(
-                f"{name}, {size} in flight",
-                path,
-                2 * size,
-                0.0,
-                False,
-                _LONG_RUN_SECONDS,
-                size,
-                options,
-                full=int(0.98 * size),
-                per_loop=512,
-            )
-        )
+    only = arguments.only or ["stock", "ours"]
+    for hook in {"both": (False, True), "with": (True,), "without": (False,)}[arguments.hook]:
+        for latency in arguments.latency:
+            if "stock" in only:
+                few = min(arguments.tasks, int(60_000 / latency)) if latency else arguments.tasks
+                found.append(_case(stock(16, concurrent=False), few, latency, hook))
+                if not latency:
+                    found.append(_case(stock(64, concurrent=False), few, latency, hook))
+                found.append(_case(stock(64, concurrent=True), arguments.tasks, latency, hook))
+            if "ours" in only:
+                found.append(_case(ours(), arguments.tasks, latency, hook))
+    if arguments.in_flight and "ours" in only:
+        found.append(_many_in_flight(arguments.in_flight))
     return found
 
 
-def line(case: Case, figures: dict[str, Any], beats: str = "heartbeat") -> str:
+def _case(peer: Peer, tasks: int, latency: float, hook: bool) -> Case:
+    name, path, options = peer
+    return Case(name, path, tasks, latency, hook, _RUN_SECONDS, tasks, options)
+
+
+def _many_in_flight(size: int) -> Case:
+    """Twice as many tasks as there are slots: while the first end, the next begin."""
+    name, path, options = ours()
+    name = f"{name}, {size} in flight"
+    return Case(name, path, 2 * size, 0.0, False, _LONG_RUN_SECONDS, size, options, full=int(0.98 * size))
+
+
+def line(case: Case, figures: dict[str, Any]) -> str:
     """A case as a row of the table."""
     head = f"{case.name:30} {case.latency_ms:5.0f} {'yes' if case.hook else 'no':4} {case.tasks:6}"
     if figures["wrong"]:
         return f"{head}  wrong: {'; '.join(figures['wrong'])}"
-    values = figures | figures[beats]
-    return head + "".join(f" {values[name]:{width}.1f}" for _, name, width in _COLUMNS)
+    values = figures | figures["heartbeat"]
+    cells = (f"{values[name]:{width}.1f}" if name in values else f"{'-':>{width}}" for _, name, width in _COLUMNS)
+    return f"{head} {' '.join(cells)}"
 
 
 def main() -> int:
@@ -110,7 +110,9 @@ def main() -> int:
             figures = measure(case, database)
             print(line(case, figures), flush=True)
             if case.full and not figures["wrong"]:
-                print(f"  heartbeats with {case.full} or more in flight: {figures['full']}", flush=True)
+                full = figures["full"]
+                words = ", ".join(f"{name} {full[name]:.2f}" for name in ("p50_ms", "p99_ms", "max_ms", "p99_cpu_ms"))
+                print(f"  {full['count']} heartbeats with {case.full} or more in flight: {words}", flush=True)
             results.append(
                 {
                     "executor": case.name,

@@ -26,18 +26,25 @@ _GONE_LIMIT = 60.0  # seconds until all pods are deleted
 _LOOK = 0.5  # seconds between looks at the cluster's counts
 
 
-def quantiles(beats: list[Beat]) -> dict[str, float]:
-    """Milliseconds of heartbeats: p50, p99, max, and how many there were."""
-    seconds = sorted(beat.seconds for beat in beats)
-    if not seconds:
-        return {"count": 0, "p50_ms": 0.0, "p99_ms": 0.0, "max_ms": 0.0, "total_s": 0.0}
-    p99 = seconds[min(int(len(seconds) * 0.99), len(seconds) - 1)]
+def quantiles(beats: list[Beat]) -> dict[str, Any]:
+    """Heartbeats: how many, p50, p99 and maximum in milliseconds, the same p99 of the thread's CPU, and the worst three
+    as (ms, ms of CPU, tasks handed over, events)."""
+    if not beats:
+        return {"count": 0}
+
+    def p99(values: list[float]) -> float:
+        return 1000 * sorted(values)[min(int(len(values) * 0.99), len(values) - 1)]
+
+    seconds = [beat.seconds for beat in beats]
+    worst = sorted(beats, key=lambda beat: beat.seconds)[-3:]
     return {
-        "count": len(seconds),
+        "count": len(beats),
         "p50_ms": 1000 * statistics.median(seconds),
-        "p99_ms": 1000 * p99,
-        "max_ms": 1000 * seconds[-1],
+        "p99_ms": p99(seconds),
+        "max_ms": 1000 * max(seconds),
+        "p99_cpu_ms": p99([beat.cpu for beat in beats]),
         "total_s": sum(seconds),
+        "worst": [(1000 * beat.seconds, 1000 * beat.cpu, beat.handed, beat.events) for beat in worst],
     }
 
 

@@ -71,7 +71,7 @@ class Driver:
     """A scheduler without scheduling. Constructing starts nothing and touches no database.
 
     Args:
-        per_loop: workloads handed over before one heartbeat, as ``[scheduler] max_tis_per_query``.
+        per_loop: workloads handed over at most before one heartbeat, as ``[scheduler] max_tis_per_query``.
         pauses: between heartbeats.
         process_events: lets the scheduler's own code process the events and write the task event log, as it would;
             without, events are only taken.
@@ -181,7 +181,9 @@ class Driver:
 
     def beat(self) -> Beat:
         """One turn of the scheduler's loop, without the pause at its end."""
-        handed, self._waiting = self._waiting[: self.per_loop], self._waiting[self.per_loop :]
+        # As the scheduler: no more than there are slots for.
+        count = max(min(self.per_loop, self.executor.slots_available), 0)
+        handed, self._waiting = self._waiting[:count], self._waiting[count:]
         for workload in handed:
             self.executor.queue_workload(workload, session=None)
         at, cpu = time.monotonic(), time.thread_time()
