@@ -8,12 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from airflow.exceptions import AirflowException
 from airflow.utils import cli as cli_utils
 from airflow.utils.providers_configuration_loader import providers_configuration_loaded
 
 from shard_executor.airflow.cleanup import Rules, cleanup
-from shard_executor.airflow.dag_pods import pods_of_dag
-from shard_executor.airflow.generation import BuildError
 from shard_executor.airflow.option_reader import is_namespace
 from shard_executor.airflow.options import OptionError, Options, credential_source, read_options
 from shard_executor.supervisor.credentials import CredentialError
@@ -66,11 +65,19 @@ def generate_dag_yaml(args: argparse.Namespace) -> None:
     """Writes the pod of each task of a DAG. Exits with 1 if there is a task that none can be made for."""
     from airflow.utils import yaml
 
+    # Half of Airflow comes with them, which the other command does without.
+    from shard_executor.airflow.dag_pods import dag_of, pods_of_dag
+    from shard_executor.airflow.generation import BuildError
+
     options = _options(args.team)
     folder = Path(args.output_path) / FOLDER
+    try:
+        dag = dag_of(args.dag_id, args.bundle_name)
+    except AirflowException as error:
+        raise SystemExit(str(error)) from error
     folder.mkdir(parents=True, exist_ok=True)
     failed = 0
-    for name, pod in pods_of_dag(args.dag_id, args.logical_date, args.bundle_name, options):
+    for name, pod in pods_of_dag(dag, args.logical_date, args.bundle_name, options):
         if isinstance(pod, BuildError):
             failed += 1
             print(f"{name}: no pod can be made: {pod}", file=sys.stderr)

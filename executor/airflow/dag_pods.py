@@ -30,24 +30,32 @@ OWNER = "worker-config"  # stands for the scheduler's job, as in the provider's 
 _UNSAFE = re.compile(r"[^\w.-]+")
 
 
-def pods_of_dag(
-    dag_id: str, logical_date: datetime | None, bundle_names: list[str] | None, options: Options
-) -> Iterator[tuple[str, Mapping[str, Any] | BuildError]]:
-    """Name for a file, and the pod of each task, or why it can have none.
+def dag_of(dag_id: str, bundle_names: list[str] | None) -> Any:
+    """The DAG, parsed now.
 
     Args:
-        logical_date: of the run; now if None.
         bundle_names: DAG bundles to look into; all of them if None.
 
     Raises:
         AirflowException: there is no such DAG.
     """
-    date = logical_date or datetime.now(UTC)
-    dag = get_bagged_dag(bundle_names=bundle_names, dag_id=dag_id)
+    return get_bagged_dag(bundle_names=bundle_names, dag_id=dag_id)
+
+
+def pods_of_dag(
+    dag: Any, logical_date: datetime | None, bundle_names: list[str] | None, options: Options
+) -> Iterator[tuple[str, Mapping[str, Any] | BuildError]]:
+    """Name for a file, and the pod of each task, or why it can have none.
+
+    Args:
+        logical_date: of the run; now if None.
+        bundle_names: where the DAG was looked for.
+    """
+    dag_id, date = dag.dag_id, logical_date or datetime.now(UTC)
     run = DagRun(dag_id, logical_date=date)
     run.run_id = DagRun.generate_run_id(run_type=DagRunType.MANUAL, logical_date=date, run_after=date)
     model = DagModel(dag_id=dag_id)
-    model.bundle_name = bundle_names[0] if bundle_names else "default"
+    model.bundle_name = bundle_names[0] if bundle_names else _stored_bundle(dag_id)
     model.relative_fileloc = dag.relative_fileloc
     settings = GenerationSettings(
         owner=OWNER,
@@ -58,7 +66,7 @@ def pods_of_dag(
         jinja=options.jinja_templates,
     )
     stamp = date.strftime("%Y-%m-%dT%H_%M_%S")
-    for task in dag.tasks:
+    for task in _scheduler_side(dag).tasks:
         name = _UNSAFE.sub("_", f"{dag_id}_{task.task_id}_{stamp}")
         try:
             yield name, general_pod(_request(task, run, model, options), settings)
@@ -67,10 +75,11 @@ def pods_of_dag(
 
 
 def _request(task: Any, run: Any, model: Any, options: Options) -> PodRequest:
-    ti = TaskInstance(_scheduler_side(task), run_id=run.run_id, dag_version_id=uuid4())
+    ti = TaskInstance(task, run_id=run.run_id, dag_version_id=uuid4())
     ti.dag_run, ti.dag_model = run, model
-    override, template = executor_config_parts(task.executor_config)
-    coordinator = coordinator_of(task.queue) or {}
+    ti.try_number = 1
+    override, template = executor_config_parts(ti.executor_config)
+    coordinator = coordinator_of(ti.queue) or {}
     repository, tag = coordinator.get("worker_container_repository"), coordinator.get("worker_container_tag")
     return PodRequest(
         dag_id=ti.dag_id,
@@ -90,10 +99,15 @@ def _request(task: Any, run: Any, model: Any, options: Options) -> PodRequest:
     )
 
 
-def _scheduler_side(task: Any) -> Any:
-    """The operator as the scheduler has it, where releases of Airflow tell the two apart."""
-    try:
-        from airflow.serialization.serialized_objects import create_scheduler_operator
-    except ImportError:
-        return task
-    return create_scheduler_operator(task)
+def _stored_bundle(dag_id: str) -> str:
+    """The bundle that the DAG was found in, as the database has it since it was parsed."""
+    stored = DagModel.get_dagmodel(dag_id)
+    return str(stored.bundle_name) if stored is not None else "default"
+
+
+def _scheduler_side(dag: Any) -> Any:
+    """The DAG as the scheduler has it: through its serialized form, whose class differs between releases."""
+    from airflow.serialization import serialized_objects
+
+    cls = getattr(serialized_objects, "DagSerialization", None) or serialized_objects.SerializedDAG
+    return cls.from_dict(cls.to_dict(dag))

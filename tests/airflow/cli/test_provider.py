@@ -9,9 +9,9 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import airflow as airflow_package
 import pytest
 
+import airflow as airflow_package
 from shard_executor.airflow.option_table import OWN, OWN_OPTIONS
 from shard_executor.airflow.options import read_options
 from shard_executor.airflow.provider_info import get_provider_info
