@@ -30,7 +30,7 @@ class Bodies(Ending):
             self._out.append(act.NeedBody(task.ticket, task.attempt))
 
     def _too_old(self, task: TaskHandler, now: float) -> bool:
-        return self.policy.fresh_bodies and now - task.body_since > self.policy.body_lifetime
+        return now - task.body_since > self.policy.body_lifetime
 
     def _ask_bodies(self, now: float) -> None:
         """Asks for fresh bodies, up to two windows of them; namespaces that can create nothing now are passed over."""

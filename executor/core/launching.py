@@ -25,11 +25,12 @@ class Launching(Bodies):
 
     def _launch(self, now: float) -> None:
         free = self.window.free(now)
+        fresh = self.policy.fresh_bodies
         while free > 0 and (queue := self._next_queue(now)):
             task = self.tasks.get(heapq.heappop(queue)[2])
             if task is None or task.state is not S.QUEUED or task.reading or task.revoking:
                 continue  # a read that is under way or due decides about the last two
-            if not task.has_body or self._too_old(task, now):
+            if not task.has_body or (fresh and self._too_old(task, now)):
                 self._need_body(task)
                 continue  # comes back with the body
             if task.launch_deadline is None:
@@ -39,7 +40,7 @@ class Launching(Bodies):
             self.gates.started(task.namespace)
             self._creations[task.ticket, task.attempt] = Creation(task.namespace, task.name)
             self._out.append(act.CreatePod(task.ticket, task.namespace, task.name, task.attempt))
-            if self.policy.fresh_bodies:
+            if fresh:
                 self._drop_body(task)
             free -= 1
         if self._bodiless:
@@ -80,15 +81,15 @@ class Launching(Bodies):
             self._revoke_pod(task, now)
             return False
         self._to(task, S.PENDING, now, f"{why}, uid {uid}")
-        self._limit_start(task, since if since != EVER else now)
+        if self.policy.start_timeout:
+            self._limit_start(task, since if since != EVER else now)
         self._progress(task, "pending")
         return True
 
     def _limit_start(self, task: TaskHandler, since: float) -> None:
         """The pod may stay pending until `start_timeout` from its creation."""
-        if self.policy.start_timeout > 0:
-            task.start_by = since + self.policy.start_timeout
-            self._at(task.start_by, "start", task.ticket)
+        task.start_by = since + self.policy.start_timeout
+        self._at(task.start_by, "start", task.ticket)
 
     def _creation_answered(self, event: ev.Created | ev.CreateFailed) -> Creation | None:
         creation = self._creations.pop((event.ticket, event.attempt), None)

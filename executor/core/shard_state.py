@@ -95,7 +95,7 @@ class ShardState(Adopting):
         elif event.uid is not None:
             state = S.RUNNING if event.began and not event.fresh else S.PENDING
             self._to(task, state, now, "known to the parent")
-            if state is S.PENDING:
+            if state is S.PENDING and self.policy.start_timeout:
                 self._limit_start(task, now)
         else:
             task.note(now, "submitted")
