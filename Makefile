@@ -31,8 +31,8 @@ endif
 
 help:
 	@echo 'make test    build sdist and wheel, run the tests against the wheel in $(VENV), then those with Airflow in'
-	@echo '             $(AIRFLOW_VENV); make test-core PYTEST_ARGS="-k watch" or'
-	@echo '             make test-airflow AIRFLOW_PYTEST_ARGS="-k metrics" for a part of them'
+	@echo '             $(AIRFLOW_VENV). PYTEST_ARGS="-k watch" for a part of the first;'
+	@echo '             make test-airflow AIRFLOW_PYTEST_ARGS="-k metrics" for a part of the others'
 	@echo 'make demo    install into $(VENV) and run a real job on a cluster inside this machine'
 	@echo 'make airflow-demo   a real Airflow in $(AIRFLOW_VENV) runs a DAG on a cluster inside this machine; UI=1 stays up'
 	@echo 'make airflow-soak   the same with 200 mapped tasks, while its scheduler is killed twice'
@@ -115,7 +115,7 @@ $(DEV_VENV)/.created:
 test:
 	@status=0; \
 	$(MAKE) --no-print-directory test-core || status=$$?; \
-	$(MAKE) --no-print-directory test-airflow || status=$$?; \
+	$(if $(PYTEST_ARGS),,$(MAKE) --no-print-directory test-airflow || status=$$?;) \
 	exit $$status
 
 test-core: $(VENV)/.installed-test

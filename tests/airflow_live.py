@@ -127,11 +127,11 @@ class Live:
 
     def finish(self) -> None:
         """Opens the gates of all runs and waits for their end: what a failed test leaves does not hold up the next."""
-        for run in self._runs:
+        runs, self._runs = self._runs, []
+        for run in runs:
             run.open_gate()
-        for run in self._runs:
+        for run in runs:
             self.wait(run.state_at_end, f"the end of run {run.run_id}")
-        self._runs.clear()
 
     def wait(self, question: Callable[[], T | None], what: str, seconds: float = LIMIT) -> T:
         return wait_for(question, what, seconds, check=self.home.check)

@@ -72,9 +72,12 @@ def live_on_postgres(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(autouse=True)
 def _left_in_order(request: pytest.FixtureRequest):
-    """Undoes what a test did to the cluster and waits for its runs."""
-    name = "live_on_postgres" if "live_on_postgres" in request.fixturenames else "live"
-    live = request.getfixturevalue(name)
+    """Begins with the scheduler of the test file; undoes what a test did to the cluster and waits for its runs."""
+    if "live_on_postgres" in request.fixturenames:
+        live = request.getfixturevalue("live_on_postgres")
+    else:
+        live = request.getfixturevalue("live")
+        live.scheduler(getattr(request.module, "OPTIONS", {}))
     yield
     live.cluster.clear_faults()
     live.finish()
