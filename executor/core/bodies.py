@@ -35,7 +35,7 @@ class Bodies(Ending):
     def _ask_bodies(self, now: float) -> None:
         """Asks for fresh bodies, up to two windows of them; namespaces that can create nothing now are passed over."""
         room = WINDOWS_AHEAD * int(self.window.size) - len(self._asked)
-        room -= sum(len(queue) for namespace, queue in self._ready.items() if self._open(namespace, now))
+        room -= sum(len(queue) for namespace, queue in self._ready.items() if queue and self._open(namespace, now))
         while room > 0:
             queues = [
                 (queue[0], namespace) for namespace, queue in self._bodiless.items() if self._open(namespace, now)
