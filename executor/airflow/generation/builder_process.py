@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -29,6 +30,9 @@ _PAUSE = (1.0, 60.0)  # seconds after a failed start before the next: the first,
 _END_LIMIT = 2.0  # seconds to end by itself
 
 
+_GONE = (wire.ChannelEnded, OSError, ValueError)  # ValueError: closed by another thread meanwhile
+
+
 class _Ended(Exception):
     """The builder ended or hangs; `hung` if it was given up."""
 
@@ -54,6 +58,7 @@ class BuilderProcess:
         self._failures = 0
         self._start_at = 0.0  # monotonic seconds: not before
         self._last_words = ""
+        self._over = False
         self.hooks: list[str] | None = None  # the mutation hook's sources; None until a builder has told
 
     @property
@@ -67,11 +72,14 @@ class BuilderProcess:
         Raises:
             BuildError: BuilderUnavailable, transient: it cannot be started, or did not start a moment ago.
         """
+        self._over = False
+        self._run()
+
+    def _run(self) -> None:
+        self._reap()
         if self._process is not None:
-            if self._process.poll() is None:
-                return
-            self._take_leave()
-        if time.monotonic() < self._start_at:
+            return
+        if self._over or time.monotonic() < self._start_at:
             raise self._unavailable()
         ours, theirs = socket.socketpair()
         try:
@@ -105,6 +113,7 @@ class BuilderProcess:
         Raises:
             BuildError: BuilderUnavailable, transient.
         """
+        self._reap()
         if self.hooks is None or (self._process is not None and not self._ready):
             self._be_ready()
         assert self.hooks is not None
@@ -135,29 +144,38 @@ class BuilderProcess:
         return answers
 
     def end(self) -> None:
-        """Ends the process."""
-        if self._process is None:
+        """Ends the process, also while another thread asks it; none is started again until `start` is called."""
+        self._over = True
+        process, sock = self._process, self._sock
+        if process is None:
             return
-        self._close()
+        if sock is not None:
+            with contextlib.suppress(OSError):  # the other end has gone already
+                sock.shutdown(socket.SHUT_RDWR)
         try:
-            self._process.wait(timeout=_END_LIMIT)
+            process.wait(timeout=_END_LIMIT)
         except subprocess.TimeoutExpired:
-            self._process.kill()  # in a hook that does not return, for instance
-            self._process.wait()
-        self._process = None
+            process.kill()  # in a hook that does not return, for instance
+        self._take_leave()
+
+    def _reap(self) -> None:
+        """Takes leave of a process that has ended by itself, as one does that was idle."""
+        if self._process is not None and self._process.poll() is not None:
+            self._take_leave()
 
     def _be_ready(self) -> None:
-        self.start()
+        self._run()
         if self._ready:
             return
-        assert self._frames is not None
-        assert self._sock is not None
+        frames, sock = self._frames, self._sock
+        if frames is None or sock is None:
+            raise self._unavailable()  # ended by another thread this moment
         try:
-            kind, words = self._frames.read()
+            kind, words = frames.read()
         except TimeoutError:
             self._failed(f"it did not start within {self._settings.start_timeout:g} s")
             raise self._unavailable() from None
-        except (wire.ChannelEnded, OSError) as error:
+        except _GONE as error:
             self._failed(f"it ended while it started ({error})")
             raise self._unavailable() from None
         if kind != wire.READY:
@@ -166,19 +184,20 @@ class BuilderProcess:
         self._ready = True
         self._failures = 0
         self.hooks = list(words)
-        self._sock.settimeout(self._settings.answer_timeout)
+        sock.settimeout(self._settings.answer_timeout)
 
     def _converse(self, jobs: Sequence[Job], answers: list[Answer]) -> None:
-        assert self._sock is not None
-        assert self._frames is not None
+        frames, sock = self._frames, self._sock
+        if frames is None or sock is None:
+            raise _Ended("was ended")
         try:
-            wire.send(self._sock, [(kind, tuple(subject)) for kind, subject in jobs])
+            wire.send(sock, [(kind, tuple(subject)) for kind, subject in jobs])
             for _ in jobs:
-                answers.append(self._frames.read())
+                answers.append(frames.read())
         except TimeoutError:
             self._give_up()
             raise _Ended(f"gave no answer within {self._settings.answer_timeout:g} s", hung=True) from None
-        except (wire.ChannelEnded, OSError):
+        except _GONE:
             raise _Ended(self._give_up()) from None
 
     def _failed(self, words: str) -> None:
@@ -190,20 +209,21 @@ class BuilderProcess:
 
     def _give_up(self) -> str:
         """Takes leave of a process that is of no more use; returns how it ended."""
-        if self._process is None:
-            return ""
+        process = self._process
         self._close()
-        if self._process.poll() is None:
+        if process is not None:
             try:
-                self._process.wait(timeout=_END_LIMIT / 4)
+                process.wait(timeout=_END_LIMIT / 4)
             except subprocess.TimeoutExpired:
-                self._process.kill()
+                process.kill()
         return self._take_leave()
 
     def _take_leave(self) -> str:
-        assert self._process is not None
+        process = self._process
         self._close()
-        code = self._process.wait()
+        if process is None:
+            return ""
+        code = process.wait()
         self._process = None
         return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
@@ -217,6 +237,8 @@ class BuilderProcess:
         self._ready = False
 
     def _unavailable(self) -> BuildError:
+        if self._over:
+            return BuildError("BuilderUnavailable", "the executor is ending", transient=True)
         return BuildError(
             "BuilderUnavailable",
             f"the process that generates pods cannot be started: {self._last_words}; the scheduler's log says more",

@@ -54,7 +54,7 @@ class PodFactory:
         self._builder.start()
 
     def end(self) -> None:
-        """Ends the builder process."""
+        """Ends the builder process, also while another thread builds; what needs it is then refused, as transient."""
         self._builder.end()
 
     def build(self, requests: Sequence[PodRequest]) -> list[BuiltPod | BuildError]:

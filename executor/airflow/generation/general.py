@@ -14,11 +14,8 @@ from typing import Any, NamedTuple
 
 import orjson
 from airflow.policies import DefaultPolicy
-from airflow.providers.cncf.kubernetes.pod_generator import (
-    PodGenerator,
-    make_safe_label_value,
-    workload_to_command_args,
-)
+from airflow.providers.cncf.kubernetes import pod_generator
+from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator, make_safe_label_value
 from airflow.utils import yaml as airflow_yaml
 from kubernetes.client import ApiClient, Configuration
 
@@ -167,7 +164,7 @@ class Generator:
                     pod_id="task",
                     kube_image=subject.image,
                     date=None,
-                    args=workload_to_command_args(_Workload(subject.workload)),
+                    args=_arguments(subject.workload),
                     pod_override_object=override,
                     base_worker_pod=base,
                     namespace=subject.namespace,
@@ -252,9 +249,20 @@ def hooks_in_use() -> list[str]:
     hook = airflow_settings.pod_mutation_hook
     if getattr(hook, "__module__", None) != airflow_settings.__name__:
         return [f"{getattr(hook, '__module__', '?')}.{getattr(hook, '__qualname__', 'pod_mutation_hook')}"]
-    manager = airflow_settings.get_policy_plugin_manager()
+    if hasattr(airflow_settings, "get_policy_plugin_manager"):
+        manager = airflow_settings.get_policy_plugin_manager()
+    else:  # Airflow 3.1
+        manager = airflow_settings.POLICY_PLUGIN_MANAGER
     found = manager.hook.pod_mutation_hook.get_hookimpls()
     return [str(impl.plugin_name) for impl in found if impl.plugin is not DefaultPolicy]
+
+
+def _arguments(workload: str) -> list[str]:
+    """What the base container runs: the provider's words, or what its older releases write in line."""
+    arguments = getattr(pod_generator, "workload_to_command_args", None)
+    if arguments is None:
+        return ["python", "-m", "airflow.sdk.execution_time.execute_workload", "--json-string", workload]
+    return list(arguments(_Workload(workload)))
 
 
 def _raw_values(subject: Subject) -> tuple[str, ...]:

@@ -67,9 +67,14 @@ def _flat(value: Any) -> Any:
         return (_PICKLED, _pickled(value))
     fields: list[Any] = [name]
     for key, item in value.__dict__.items():
-        if item is not None and key != _CONFIGURATION:
+        if item is None:
+            continue
+        if item.__class__ in _PLAIN:
             fields.append(key)
-            fields.append(item if item.__class__ in _PLAIN else _flat(item))
+            fields.append(item)
+        elif key != _CONFIGURATION:
+            fields.append(key)
+            fields.append(_flat(item))
     return (_MODEL, fields)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+_POD_MODULE = "kubernetes.client.models.v1_pod"
+
 
 class BuildError(Exception):
     """A pod cannot be generated.
@@ -97,7 +99,10 @@ class BuiltPod:
 
 def is_pod(value: object) -> bool:
     """Whether a value is a V1Pod of the kubernetes package, without importing that."""
-    return any(c.__name__ == "V1Pod" and c.__module__ == "kubernetes.client.models.v1_pod" for c in type(value).__mro__)
+    cls = type(value)
+    if cls.__name__ == "V1Pod" and cls.__module__ == _POD_MODULE:
+        return True
+    return any(c.__name__ == "V1Pod" and c.__module__ == _POD_MODULE for c in cls.__mro__)
 
 
 def namespace_of(pod_override: Any, default: str) -> str:

@@ -68,7 +68,7 @@ def override_bytes(override: Any) -> bytes | None:
     """
     if override is None:
         return None
-    if type(override).__name__ != "V1Pod" and not is_pod(override):
+    if not is_pod(override):
         what = f"{type(override).__module__}.{type(override).__qualname__}"
         raise BuildError("InvalidOverride", f"pod_override must be a kubernetes.client.models.V1Pod, not {what}")
     return encode_model(override)

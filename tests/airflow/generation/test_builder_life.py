@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import psutil
 import pytest
@@ -122,6 +123,39 @@ def test_a_deployment_whose_settings_cannot_be_imported(make_factory, local_sett
     assert factory.builder_pid is None
     local_settings("")
     until(lambda: isinstance(factory.build([request_of()])[0], BuiltPod))
+
+
+def test_after_the_end_only_what_is_compiled_is_built(make_factory):
+    factory = make_factory()
+    factory.build([request_of()])
+    factory.end()
+    cached, refused = factory.build([request_of(task_id="x"), request_of(image="new:3")])
+    assert isinstance(cached, BuiltPod)
+    assert isinstance(refused, BuildError)
+    assert refused.transient
+    factory.start()
+    assert isinstance(factory.build([request_of(image="new:3")])[0], BuiltPod)
+
+
+def test_ending_wakes_a_thread_that_builds(make_factory, local_settings):
+    local_settings("import time\ndef pod_mutation_hook(pod): time.sleep(3600)\n")
+    factory = make_factory()
+    factory.start()
+    answers = []
+    thread = threading.Thread(target=lambda: answers.extend(factory.build([request_of(), request_of(task_id="x")])))
+    thread.start()
+    until(lambda: factory._builder.hooks)
+    factory.end()
+    thread.join(20)
+    assert [one.reason for one in answers] == ["BuilderUnavailable"] * 2
+    assert factory.builder_pid is None
+
+
+def test_other_policies_are_no_hook(make_factory, local_settings):
+    local_settings("def task_policy(task): pass\n")
+    factory = make_factory(idle_timeout=0.2)
+    factory.build([request_of()])
+    until(lambda: factory.builder_pid is None)
 
 
 def test_many_shapes_at_once(make_factory):

@@ -73,6 +73,7 @@ def test_a_broken_template_is_remembered_until_its_file_changes(make_factory, tm
     again = factory.build([request_of(pod_template_file=str(path), task_id=f"t{n}") for n in range(100)])
     assert {built.message for built in again} == {first.message}
     assert factory.builder_pid is None  # nobody was asked
+    factory.start()
     path.write_text(PLAIN_TEMPLATE)
     built = until(lambda: next((b for b in factory.build([request]) if isinstance(b, BuiltPod)), None))
     assert pod_of(built)["metadata"]["labels"]["tier"] == "airflow"

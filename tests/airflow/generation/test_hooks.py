@@ -134,10 +134,17 @@ def pod_mutation_hook(pod):
 """
 
 
-@pytest.fixture
-def failing(make_factory, local_settings):
-    local_settings(FAILS)
-    return make_factory(answer_timeout=3.0)
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory):
+    """One factory for all faults: what follows one of them finds it in order."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "config").mkdir()
+    (home / "config" / "airflow_local_settings.py").write_text(FAILS)
+    factory = PodFactory(settings_of(answer_timeout=3.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_HOME", str(home))  # until the last of its builders has been started
+        yield factory
+    factory.end()
 
 
 @pytest.mark.parametrize(
