@@ -57,12 +57,15 @@ def main(executor: str, tasks: int, parallelism: int, kills: int, ui: bool, port
     if importlib.util.find_spec("airflow") is None:
         click.echo("Airflow is not installed: pip install 'shard-executor[airflow]'", err=True)
         sys.exit(2)
+    chosen = _SHORT.get(executor, executor)
+    # The stock executor creates one pod a heartbeat by default.
+    batch = {"kubernetes_executor.worker_pods_creation_batch_size": str(parallelism)}
     settings = HomeSettings(
-        executor=_SHORT.get(executor, executor),
+        executor=chosen,
         parallelism=parallelism,
         port=port,
         variables={MAPPED: str(tasks)},
-        options={"kubernetes_executor.worker_pods_creation_batch_size": str(parallelism)},  # the stock executor's
+        options=batch if chosen == STOCK else {},
     )
     speaker = Speaker()
     home = folder or Path(tempfile.mkdtemp(prefix="shard-executor-airflow-"))
