@@ -13,7 +13,7 @@ STOCK = "kubernetes_executor"
 OWN = "shard_executor"
 
 Kind = Literal["string", "integer", "float", "boolean", "json", "list"]
-Stance = Literal["same", "better", "no effect", "own"]
+Stance = Literal["same", "better", "partly", "no effect", "own"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,8 @@ class Option:
         kind: how its text is read; a list is separated by commas.
         default: the text that counts where nothing is set; "" is nothing.
         words: what it does here, in full sentences.
-        stance: "same" as the KubernetesExecutor, "better" where it does more, "no effect" with the reason in `words`.
+        stance: "same" as the KubernetesExecutor, "better" where it does more, "partly" and "no effect" with the reason
+            in `words`.
         since: release of the provider, or of shard-executor, that brought it; None before this executor's oldest.
         example: a value to show.
         least, most: limits of numbers. choices: the allowed texts.
@@ -116,7 +117,7 @@ STOCK_OPTIONS: tuple[Option, ...] = (
         "async_pod_creation",
         "boolean",
         "False",
-        "Pods are always created concurrently. Only together with `pod_creation_max_concurrency` it means something.",
+        "Pods are always created concurrently. It only switches on `pod_creation_max_concurrency`.",
         "better",
         since="10.21.0",
     ),
@@ -164,7 +165,14 @@ STOCK_OPTIONS: tuple[Option, ...] = (
         since="10.20.0",
         least=1,
     ),
-    Option("logs_task_metadata", "boolean", "False", "The executor's log lines name the pod's annotations."),
+    Option(
+        "logs_task_metadata",
+        "boolean",
+        "False",
+        "It adds annotations to lines that the KubernetesExecutor writes for each event. Here a line in the log names "
+        "DAG, task, run and try, and there is none per event.",
+        "no effect",
+    ),
     Option("in_cluster", "boolean", "True", "Sign in with the service account of the pod."),
     Option(
         "cluster_context",
@@ -188,6 +196,7 @@ STOCK_OPTIONS: tuple[Option, ...] = (
         "",
         "A callable that returns a `kubernetes.client.CoreV1Api`. The client itself is not used: server, certificates, "
         "proxy, headers and token of its configuration are, and they are asked for again every minute and after a 401.",
+        stance="partly",
         since="10.24.0",
         example="my_company.kubernetes.build_client",
     ),
@@ -208,6 +217,7 @@ STOCK_OPTIONS: tuple[Option, ...] = (
         "",
         "`_request_timeout` (seconds, or connect and read in a list, which are added) limits each request; watches "
         "have limits of their own. Other arguments of the Python client have no effect; `dry_run` is refused.",
+        stance="partly",
         example='{"_request_timeout": [10, 50]}',
     ),
     Option(
