@@ -6,6 +6,7 @@ comes in, so that the memory of its processes can be read.
 
 from __future__ import annotations
 
+import gc
 import json
 import statistics
 import sys
@@ -46,6 +47,22 @@ def quantiles(beats: list[Beat]) -> dict[str, Any]:
         "total_s": sum(seconds),
         "worst": [(1000 * beat.seconds, 1000 * beat.cpu, beat.handed, beat.events) for beat in worst],
     }
+
+
+class Collections:
+    """Full garbage collections of the scheduler's process: whoever allocates pays for them, often the heartbeat."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._began = 0.0
+
+    def __call__(self, phase: str, info: dict[str, int]) -> None:
+        if info["generation"] != 2:
+            return
+        if phase == "start":
+            self._began = time.perf_counter()
+        else:
+            self.seconds.append(time.perf_counter() - self._began)
 
 
 class Cluster:
@@ -89,6 +106,8 @@ def run(spec: dict[str, Any]) -> None:
         made = driver.queue()
         driver.ended.clear()
         driver.beats.clear()
+        collections = Collections()
+        gc.callbacks.append(collections)
         cpu, began = cpu_by_role(me), time.monotonic()
         finished = driver.beat_until(lambda: len(driver.ended) == tasks, spec["limit"])
         seconds = time.monotonic() - began
@@ -112,6 +131,7 @@ def run(spec: dict[str, Any]) -> None:
             "heartbeat_cpu_ms_per_pod": 1000 * sum(beat.cpu for beat in beats) / tasks,
             "heartbeat": quantiles(beats),
             "full": quantiles([beat for beat in beats if spec["full"] and beat.running >= spec["full"]]),
+            "full_collections_ms": [1000 * seconds for seconds in collections.seconds],
             "most_running": max(beat.running for beat in beats),
         }
         path = Path(spec["result"])

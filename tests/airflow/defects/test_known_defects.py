@@ -31,7 +31,7 @@ def succeeded(tasks: int) -> dict[str, list[str]]:
 # default, 2 s here): a watch that begins anew at version 0 sees the old failure again and takes it for the task's.
 SILENCE: dict[str, Any] = {
     "options": {"kubernetes_executor.kube_client_request_args": '{"_request_timeout": 2}'},
-    "run_seconds": 10.0,
+    "run_seconds": 12.0,
     "workers": None,
 }
 
@@ -121,14 +121,24 @@ def test_peer_fails_a_task_at_one_transient_error(play: Play) -> None:
     assert seen["ends"] == {str(index): ["failed"] for index in range(5)}
 
 
+# All pods must be there before the first ends.
+TOGETHER: dict[str, Any] = {
+    "options": {"kubernetes_executor.worker_pods_creation_batch_size": "64"},
+    "run_seconds": 6.0,
+}
+
+
 def test_finished_tasks_cost_one_query_a_heartbeat(play: Play) -> None:
-    seen = play("queries", OURS)
+    seen = play("queries", OURS, **TOGETHER)
+    assert seen["all_there_at_once"]
     assert seen["ends"] == succeeded(30)
-    assert seen["queries"] <= seen["heartbeats"]
+    assert seen["queries_in_heartbeats"] <= seen["heartbeats"]
+    assert seen["queries"] < 30
 
 
 @the_peer
 def test_peer_asks_the_database_for_each_finished_task(play: Play) -> None:
-    seen = play("queries", STOCK)
+    seen = play("queries", STOCK, **TOGETHER)
+    assert seen["all_there_at_once"]
     assert seen["ends"] == succeeded(30)
-    assert seen["queries"] >= 30
+    assert seen["queries_in_heartbeats"] >= 30
