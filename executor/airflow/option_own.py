@@ -1,0 +1,163 @@
+"""The options of `[shard_executor]`."""
+
+from __future__ import annotations
+
+from shard_executor.airflow.option import Option
+
+OWN_OPTIONS: tuple[Option, ...] = (
+    Option(
+        "deployment",
+        "string",
+        "airflow",
+        "Name of this Airflow. Two Airflows that share a namespace need different names, or they would take each "
+        "other's pods. Teams without one of their own use the common one.",
+        "own",
+        "0.1.0",
+        "production",
+    ),
+    Option(
+        "shards",
+        "integer",
+        "0",
+        "Processes that create, watch and delete pods. 0 is one per CPU, two at most. Each costs the API server a "
+        "watch per namespace.",
+        "own",
+        "0.1.0",
+        "2",
+        0,
+        256,
+    ),
+    Option(
+        "max_creates_in_flight",
+        "integer",
+        "0",
+        "Limit of create requests in flight over all shards, at least one per shard. Below it the number follows the "
+        "API server's answers. 0 is 64 per shard.",
+        "own",
+        "0.1.0",
+        "32",
+        0,
+        16384,
+    ),
+    Option(
+        "create_timeout",
+        "float",
+        "0",
+        "Seconds that the creation of a pod is repeated for while it fails for a passing reason. "
+        "0 is `[scheduler] task_queued_timeout`.",
+        "own",
+        "0.1.0",
+        "300",
+        0,
+    ),
+    Option(
+        "start_timeout",
+        "float",
+        "0",
+        "Seconds from a pod's creation until it has to run, else it fails with the reason it was waiting for. "
+        "0 leaves it to `[scheduler] task_queued_timeout`.",
+        "own",
+        "0.1.0",
+        "300",
+        0,
+    ),
+    Option(
+        "disruption_policy",
+        "string",
+        "fail",
+        "What becomes of a task whose running pod was evicted, preempted, drained or lost with its node: `fail` fails "
+        "it as any failure, `resubmit` schedules it anew without using a retry.",
+        "own",
+        "0.1.0",
+        "resubmit",
+        choices=("fail", "resubmit"),
+    ),
+    Option(
+        "worker_container_decides",
+        "boolean",
+        "False",
+        "The end of the container `base` is the end of the pod, even while sidecars go on.",
+        "own",
+        "0.1.0",
+    ),
+    Option(
+        "log_tail_lines",
+        "integer",
+        "20",
+        "Last lines of a failed pod's log that go to the task's event log, with secrets masked. 0 is none.",
+        "own",
+        "0.1.0",
+        None,
+        0,
+        1000,
+    ),
+    Option(
+        "context_env",
+        "boolean",
+        "True",
+        "Pods get the variables `AIRFLOW_CTX_DAG_ID`, `_TASK_ID`, `_DAG_RUN_ID`, `_TRY_NUMBER`, `_MAP_INDEX` and "
+        "`_EXECUTION_DATE`, each unless the pod sets it.",
+        "own",
+        "0.1.0",
+    ),
+    Option(
+        "dags_folder",
+        "string",
+        "",
+        "The workers' `AIRFLOW__CORE__DAGS_FOLDER`, unless the pod sets it. Nothing leaves the image's.",
+        "own",
+        "0.1.0",
+        "/opt/airflow/dags",
+    ),
+    Option(
+        "jinja_templates",
+        "boolean",
+        "False",
+        "Render all pod templates with Jinja. Without it only files named `*.j2` are.",
+        "own",
+        "0.1.0",
+    ),
+    Option(
+        "adoption_timeout",
+        "float",
+        "5",
+        "Seconds that taking over a dead scheduler's pods may hold up the scheduler. What was not answered by then is "
+        "left alone and asked for again.",
+        "own",
+        "0.1.0",
+        None,
+        0.1,
+        60,
+    ),
+    Option(
+        "builder_idle_timeout",
+        "float",
+        "300",
+        "Seconds without work after which the process that generates pods ends. The next pod starts it again.",
+        "own",
+        "0.1.0",
+        None,
+        1,
+    ),
+    Option(
+        "builder_answer_timeout",
+        "float",
+        "60",
+        "Seconds that the generation of one pod may take, `pod_mutation_hook` included.",
+        "own",
+        "0.1.0",
+        None,
+        1,
+    ),
+    Option(
+        "metrics_interval",
+        "float",
+        "10",
+        "Seconds between two reports of metrics.",
+        "own",
+        "0.1.0",
+        None,
+        0.1,
+        3600,
+    ),
+)
