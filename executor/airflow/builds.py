@@ -18,6 +18,7 @@ from shard_executor.airflow.book import Book, Job
 from shard_executor.airflow.database import BATCH, DatabaseError, QueuedRow
 from shard_executor.airflow.generation import BuildError, BuiltPod, PodRequest
 from shard_executor.airflow.results import QUEUED
+from shard_executor.supervisor.config import NAMESPACE
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +185,13 @@ def stale(job: Job, row: QueuedRow | None, job_id: int) -> str | None:
 
 
 def unwatched(namespace: str) -> BuildError:
-    """The error of a pod that would go where nobody watches."""
+    """The error of a pod that would go where nobody watches, or where there is nothing."""
+    if not NAMESPACE.fullmatch(namespace):
+        return BuildError(
+            "InvalidNamespace",
+            f"the pod would go to namespace {namespace!r}, which is no namespace's name: at most 63 lower-case "
+            "letters, digits and '-', a letter or digit at both ends",
+        )
     return BuildError(
         "NamespaceNotWatched",
         f"the pod would go to namespace {namespace!r}, which is not watched: name it in [kubernetes_executor] "

@@ -21,6 +21,7 @@ from shard_executor.airflow.results import Policy
 from shard_executor.airflow.steward import Steward
 from shard_executor.airflow.words import event_extra, short_info
 from shard_executor.supervisor import Report, ShardStats, Submission, Supervisor, SupervisorConfig
+from shard_executor.supervisor.config import NAMESPACE
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,10 @@ class _Door(Supervisor):
     def submit(self, submission: Submission) -> None:
         with self._door:
             super().submit(submission)
+
+    def is_open(self, ticket: str) -> bool:
+        """Whether a reported ticket's pod may still be there: a revoked one is reported when its deletion begins."""
+        return ticket in self._pump.ledger.tickets
 
 
 class Engine:
@@ -107,6 +112,7 @@ class Engine:
             self._keeps,
             lambda: database.live_schedulers(options.scheduler_health_check_threshold),
             waiting_for_a_pod,
+            lambda: {job.submission_id for job in book.jobs() if not job.revoked},
             options.orphaned_check_interval,
         )
 
@@ -149,8 +155,10 @@ class Engine:
         return ("all",) if self.options.all_namespaces else self._supervisor.config.watched
 
     def watches(self, namespace: str) -> bool:
-        """Whether pods of this namespace are watched."""
-        return self.options.all_namespaces or namespace in self._supervisor.config.watched
+        """Whether pods of this namespace are watched; one that cannot be never is."""
+        if self.options.all_namespaces:
+            return NAMESPACE.fullmatch(namespace) is not None
+        return namespace in self._supervisor.config.watched
 
     def start(self) -> None:
         """Starts the shards, the builder and the threads.
@@ -187,6 +195,10 @@ class Engine:
 
     def revoke(self, ticket: str) -> None:
         self._supervisor.revoke(ticket)
+
+    def is_open(self, ticket: str) -> bool:
+        """Whether the pod of a ticket that has ended may still be there."""
+        return self._supervisor.is_open(ticket)
 
     def remove_pods_of(self, ti_key: database.TiKey, ti_id: str) -> None:
         """Removes the pods of a task instance that has no job here."""

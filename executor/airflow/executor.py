@@ -68,6 +68,7 @@ class ShardExecutor(BaseExecutor):
         self._told: dict[Hashable, list[str]] = {}  # tickets whose end is in the event buffer
         self._handed: list[str] = []  # tickets whose end the scheduler has taken out of it
         self._held: list[tuple[float, Job]] = []
+        self._going: dict[Hashable, list[str]] = {}  # revoked tickets whose pods may still be there
         self._late: list[adopting.LateAdoption] = []
         self._audit_due = 0.0
         self._event_logs: list[Any] = []  # what is in `_task_event_logs`, kept alive
@@ -201,7 +202,7 @@ class ShardExecutor(BaseExecutor):
             image=f"{repository}:{tag}" if repository and tag else self.options.kube_image,
             accepted_at=time.monotonic(),
         )
-        waits = any(earlier.revoked for earlier in self.book.of_key(key))
+        waits = self._pods_are_going(key)
         self.book.add(job)
         self.running.add(key)
         self.event_buffer[key] = (TaskInstanceState.QUEUED, submission_id)
@@ -255,6 +256,8 @@ class ShardExecutor(BaseExecutor):
         now = time.monotonic()
         if self._held:
             self._release_held(now)
+        elif self._going:
+            self._going = {key: still for key in self._going if (still := self._still_going(key))}
         if self._late:
             self._late = [late for late in self._late if late.turn(self, now)]
         if now >= self._observe_due:
@@ -278,6 +281,8 @@ class ShardExecutor(BaseExecutor):
         if not any(not other.revoked and not other.disowned for other in self.book.of_key(job.key)):
             self.running.discard(job.key)
         if news.state is None or job.revoked or job.disowned:
+            if job.revoked:
+                self._going.setdefault(job.key, []).append(job.ticket)
             if self.event_buffer.get(job.key) == (TaskInstanceState.QUEUED, job.submission_id):
                 del self.event_buffer[job.key]  # it was found stale before the scheduler had heard of it
             if news.state is not None and self._engine is not None:
@@ -322,12 +327,20 @@ class ShardExecutor(BaseExecutor):
             for job in self.book.of_key(key):
                 job.disowned = True
 
+    def _still_going(self, key: Hashable) -> list[str]:
+        engine = self._engine
+        return [] if engine is None else [ticket for ticket in self._going.get(key, ()) if engine.is_open(ticket)]
+
+    def _pods_are_going(self, key: Hashable) -> bool:
+        """Whether a revoked hand-over of this task instance still has a pod, or may get one."""
+        return any(earlier.revoked for earlier in self.book.of_key(key)) or bool(self._still_going(key))
+
     def _release_held(self, now: float) -> None:
         held, self._held = self._held, []
         for deadline, job in held:
             if job.revoked or self.book.get(job.ticket) is None:
                 self.book.close(job.ticket)
-            elif now >= deadline or not any(other.revoked for other in self.book.of_key(job.key)):
+            elif now >= deadline or not self._pods_are_going(job.key):
                 self._submit(job)
             else:
                 self._held.append((deadline, job))

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from typing import Any
+from dataclasses import dataclass
 
 from shard_executor.airflow import adoption
 from shard_executor.airflow.cluster import Listed, PodMeta, list_pods, remove_pods
@@ -22,9 +22,20 @@ log = logging.getLogger(__name__)
 
 LIST_LIMIT = 30.0  # seconds for looking for pods
 REMOVE_LIMIT = 60.0  # seconds for removing those that were found
+ERRAND_LIMIT = 600.0  # seconds for which it is tried to remove the pods of a task that was taken back
 FIRST_SWEEP = 60.0  # seconds from the start, if the interval is longer
 END_LIMIT = 5.0  # seconds that the thread is waited for
 _TURN = 1.0  # seconds between looks at what is due
+
+
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    """Pods of a task instance that are to be removed; tried until it is done, or too late (monotonic seconds)."""
+
+    until: float
+    labels: dict[str, str]
+    ti_key: adoption.TiKey
+    ti_id: str
 
 
 class Steward:
@@ -37,6 +48,7 @@ class Steward:
         keep: by whether a pod succeeded: it is labelled as done rather than deleted.
         live: ids of living schedulers, from the database.
         waiting: which of some task instances still wait for the end of a pod.
+        spared: submission ids of the open jobs, whose pods are not to be removed.
         interval: seconds between sweeps.
     """
 
@@ -49,6 +61,7 @@ class Steward:
         keep: Callable[[bool], bool],
         live: Callable[[], set[str]],
         waiting: Callable[[Collection[adoption.TiKey]], set[adoption.TiKey]],
+        spared: Callable[[], set[str]],
         interval: float,
     ) -> None:
         self._credentials = credentials
@@ -58,8 +71,9 @@ class Steward:
         self._keep = keep
         self._live = live
         self._waiting = waiting
+        self._spared = spared
         self._interval = interval
-        self._errands: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._errands: deque[_Errand] = deque()
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self.swept = 0
@@ -76,16 +90,15 @@ class Steward:
 
     def remove_pods_of(self, labels: dict[str, str], ti_key: adoption.TiKey, ti_id: str) -> None:
         """Removes the pods of a task instance that this executor has no job for; later, and quietly."""
-        self._errands.append((self._remove_pods_of, (labels, ti_key, ti_id)))
+        self._errands.append(_Errand(time.monotonic() + ERRAND_LIMIT, labels, ti_key, ti_id))
 
     def _run(self) -> None:
         started = time.monotonic()
         due = started + min(self._interval, FIRST_SWEEP)
         while not self._ending.wait(_TURN):
             try:
-                while self._errands and not self._ending.is_set():
-                    errand, arguments = self._errands.popleft()
-                    errand(*arguments)
+                if self._errands:
+                    self._run_errands()
                 if time.monotonic() >= due:
                     due = time.monotonic() + self._interval
                     self.sweep()
@@ -93,6 +106,18 @@ class Steward:
                 log.warning("finished pods could not be looked for: %s", error)
             except Exception:
                 log.exception("looking after pods without an owner failed; it is tried again")
+
+    def _run_errands(self) -> None:
+        for _ in range(len(self._errands)):
+            if self._ending.is_set():
+                return
+            errand = self._errands.popleft()
+            done = False
+            try:
+                done = self._remove_pods_of(errand)
+            finally:
+                if not done and time.monotonic() < errand.until:
+                    self._errands.append(errand)
 
     def sweep(self) -> None:
         """Removes the finished pods of schedulers that are dead."""
@@ -110,17 +135,20 @@ class Steward:
             self.swept += len(found)
             log.info("%d finished pods of schedulers that are gone were removed or marked as done", len(found))
 
-    def _remove_pods_of(self, labels: dict[str, str], ti_key: adoption.TiKey, ti_id: str) -> None:
+    def _remove_pods_of(self, errand: _Errand) -> bool:
+        """False if not all pods could be asked for or removed."""
         credentials = self._credentials()
-        listed = self._list(credentials, adoption.task_selector(labels), "")
+        listed = self._list(credentials, adoption.task_selector(errand.labels), "")
+        spared = self._spared()  # looked up after the list: whatever was made since is not on it
         pods = [
             pod
             for pod in listed.pods
-            if adoption.ti_key_of(pod) == ti_key
+            if adoption.ti_key_of(pod) == errand.ti_key
             and adoption.is_ours(pod, self._instance)
-            and pod.annotations.get(adoption.TI_ID_ANNOTATION, ti_id) == ti_id
+            and pod.annotations.get(adoption.TI_ID_ANNOTATION, errand.ti_id) == errand.ti_id
+            and adoption.submission_of(pod) not in spared
         ]
-        self._remove(credentials, [(pod, False) for pod in pods])
+        return self._remove(credentials, [(pod, False) for pod in pods]) and not listed.problems
 
     def _list(self, credentials: Credentials, selector: str, fields: str) -> Listed:
         listed = list_pods(credentials, self._namespaces, selector, fields, LIST_LIMIT)
@@ -128,6 +156,8 @@ class Steward:
             log.warning("pods in %s could not be listed: %s", where, words)
         return listed
 
-    def _remove(self, credentials: Credentials, pods: list[tuple[PodMeta, bool]]) -> None:
-        for name, words in remove_pods(credentials, pods, REMOVE_LIMIT).items():
+    def _remove(self, credentials: Credentials, pods: list[tuple[PodMeta, bool]]) -> bool:
+        refused = remove_pods(credentials, pods, REMOVE_LIMIT)
+        for name, words in refused.items():
             log.warning("pod %s could not be removed: %s", name, words)
+        return not refused
