@@ -27,6 +27,7 @@ from sqlalchemy import select, update
 
 from devcluster_api import DevApi
 from driving.driver import RUN_ID, Driver, Pauses
+from shard_executor.devcluster.fault_kinds import KINDS
 from shard_executor.devcluster.process import DevClusterProcess
 
 LIMIT = 25.0  # seconds for anything that a test waits for; only reached when something is broken
@@ -88,7 +89,7 @@ class Cluster(DevApi):
 
     def fault(self, kind: str, **arguments: Any) -> dict[str, Any]:
         """A fault on this namespace only."""
-        if "verb" in arguments or kind in ("lost-response", "refuse-delete"):
+        if KINDS[kind].rule:
             arguments.setdefault("path", f"namespaces/{self.namespace}/pods")
         else:
             arguments.setdefault("namespace", self.namespace)
@@ -96,12 +97,12 @@ class Cluster(DevApi):
 
     @contextmanager
     def trouble(self, kind: str, **arguments: Any) -> Iterator[None]:
-        """A rule on this namespace's requests that holds for as long as this lasts."""
-        rule = self.fault(kind, **arguments)
+        """A fault on this namespace that holds for as long as this lasts; all faults end with it."""
+        self.fault(kind, **arguments)
         try:
             yield
         finally:
-            self.process.call("DELETE", f"/devcluster/faults/{rule['id']}")
+            self.process.clear_faults()
 
 
 @dataclass(slots=True)
