@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from shard_executor.airflow.book import Book, Job
-from shard_executor.airflow.database import BATCH, DatabaseError, QueuedRow
+from shard_executor.airflow.database import DatabaseError, QueuedRow
 from shard_executor.airflow.generation import BuildError, BuiltPod, PodRequest
 from shard_executor.airflow.results import QUEUED
 from shard_executor.supervisor.config import NAMESPACE
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 MOVED = "NamespaceChanged"  # the pod goes to another namespace than its ticket: handed over again under that one
 PAUSE = 2.0  # seconds before what could not be answered is tried again; the shard's limit for a body ends it
+AT_ONCE = 64  # pods built in one go: the interpreter is held for about a millisecond, which the scheduler waits for
 END_LIMIT = 5.0  # seconds that the thread is waited for
 
 
@@ -99,7 +100,7 @@ class Builds:
             while self._later and self._later[0][0] <= time.monotonic():
                 self._wanted.append(self._later.popleft()[1])
             while self._wanted and not self._ending.is_set():
-                tickets = [self._wanted.popleft() for _ in range(min(BATCH, len(self._wanted)))]
+                tickets = [self._wanted.popleft() for _ in range(min(AT_ONCE, len(self._wanted)))]
                 try:
                     self._answer(tickets)
                 except DatabaseError as error:

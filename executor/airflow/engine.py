@@ -13,7 +13,7 @@ from shard_executor.airflow.book import Book, Job
 from shard_executor.airflow.builds import Builds
 from shard_executor.airflow.clerk import Clerk, Ended, Running, submission_of
 from shard_executor.airflow.cluster import Listed, list_pods
-from shard_executor.airflow.generation import GenerationSettings, PodFactory
+from shard_executor.airflow.generation import BuildError, GenerationSettings, PodFactory
 from shard_executor.airflow.masking import masker
 from shard_executor.airflow.metrics import Metrics, airflow_stats
 from shard_executor.airflow.options import Options, credential_source
@@ -170,9 +170,8 @@ class Engine:
         self._supervisor.start()
         try:
             self._factory.start()
-        except OSError:
-            self._supervisor.end(0.0)
-            raise
+        except BuildError as error:
+            log.warning("%s; it is tried again when a pod is to be built", error)
         self._builds.start(self._supervisor)
         self._clerk.start(self._supervisor)
         self._steward.start()
