@@ -51,7 +51,10 @@ def test_airflow_lists_the_provider_and_the_executor(airflow: Airflow) -> None:
 
 
 def test_airflow_lists_every_option_with_its_default_and_words(airflow: Airflow) -> None:
-    listed = airflow("config", "list", "--section", OWN, "--defaults", "--show-values", "--color", "off")
+    words = ("config", "list", "--section", OWN, "--defaults", "--color", "off")
+    listed = airflow(*words, "--show-values")
+    if "unrecognized arguments: --show-values" in listed.stderr:  # releases that always show them
+        listed = airflow(*words)
     assert listed.returncode == 0, listed.stderr
     text = listed.stdout
     assert f"[{OWN}]" in text
