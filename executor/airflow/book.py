@@ -105,6 +105,26 @@ class Book:
                     del self._by_key[job.key]
             return job
 
+    def mark(self, key: Hashable, *, revoked: bool = False, disowned: bool = False) -> list[Job]:
+        """Sets what is true on the open jobs of a task instance, and gives them."""
+        with self._lock:
+            found = [self._jobs[ticket] for ticket in self._by_key.get(key, ())]
+            for job in found:
+                job.revoked |= revoked
+                job.disowned |= disowned
+            return found
+
+    def follow(self, job: Job, after: Job) -> bool:
+        """Puts another launch of a job in its place, marked as the job is by now; False if it is not open any more."""
+        with self._lock:
+            if self._jobs.pop(job.ticket, None) is None:
+                return False
+            after.revoked, after.disowned = job.revoked, job.disowned
+            self._jobs[after.ticket] = after
+            tickets = self._by_key[job.key]
+            tickets[tickets.index(job.ticket)] = after.ticket
+            return True
+
     def jobs(self) -> list[Job]:
         """The open jobs, oldest first."""
         with self._lock:

@@ -141,7 +141,12 @@ class Builds:
     def _is_current(self, job: Job, row: QueuedRow | None) -> bool:
         """Whether the hand-over still stands; one that does not is dropped, and no pod is made."""
         assert self._supervisor is not None
-        problem = None if self._job_id is None else stale(job, row, self._job_id)
+        if job.revoked:
+            problem: str | None = "it was taken back"
+        elif self._book.superseded(job):
+            problem = "its task instance has been handed over again since"
+        else:
+            problem = None if self._job_id is None else stale(job, row, self._job_id)
         if problem is None:
             return True
         log.info("%s: dropped before its pod was created, since %s", job.words, problem)

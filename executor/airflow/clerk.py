@@ -131,6 +131,11 @@ class Clerk:
             except DatabaseError as error:
                 log.warning("the database could not be asked about %d results: %s", len(self._unresolved), error)
                 self._ask_after = self._clock() + DATABASE_PAUSE
+        if any(job.revoked for _, _, job in self._later):  # nothing is to wait for a launch that will not come
+            for entry in [entry for entry in self._later if entry[2].revoked]:
+                self._later.remove(entry)
+                self._book.close(entry[2].ticket)
+            heapq.heapify(self._later)
         while self._later and self._later[0][0] <= now:
             self._submit(heapq.heappop(self._later)[2])
 
@@ -161,7 +166,7 @@ class Clerk:
             outcome = decide(report, job, rows.get(job.ti_key[:4]), self._book.superseded(job), self._policy)
             try:
                 self._carry_out(outcome, report, job)
-            except DatabaseError:
+            except Exception:
                 self._unresolved.append((report, job))
                 raise
 
@@ -206,9 +211,10 @@ class Clerk:
             began=False,
             state="relaunched",
         )
-        self._book.add(after)
-        self._book.close(job.ticket)
+        still_open = self._book.follow(job, after)
         self._supervisor.acknowledge(report.ticket)
+        if not still_open:
+            return
         if launches <= 1:
             self._submit(after)
         else:

@@ -165,7 +165,7 @@ class Engine:
 
         Raises:
             CredentialError: no usable credentials; nothing has been started.
-            OSError: a process could not be started.
+            OSError: a shard could not be started.
         """
         self._supervisor.start()
         try:

@@ -21,6 +21,7 @@ from shard_executor.airflow.adoption import Orphan
 from shard_executor.airflow.book import Book, Job
 from shard_executor.airflow.builds import unwatched
 from shard_executor.airflow.clerk import Ended, Running, submission_of
+from shard_executor.airflow.coordinators import coordinator_of
 from shard_executor.airflow.engine import Engine
 from shard_executor.airflow.generation import BuildError, executor_config_parts, namespace_of
 from shard_executor.airflow.options import read_options
@@ -98,7 +99,7 @@ class ShardExecutor(BaseExecutor):
         )
         engine.start()
         self._engine = engine
-        _coordinator_extra("default")  # imports the task SDK, which takes half a second: now, not in a heartbeat
+        coordinator_of("default")  # imports the task SDK, which takes half a second: now, not in a heartbeat
         for note in self.options.notes:
             self.log.warning("%s", note)
         self.log.info(
@@ -181,7 +182,7 @@ class ShardExecutor(BaseExecutor):
         except BuildError as error:
             self._refused(key, ti_key, error)
             return
-        coordinator = _coordinator_extra(queue) or {}
+        coordinator = coordinator_of(queue) or {}
         template = coordinator.get("pod_template_file") or template
         repository, tag = coordinator.get("worker_container_repository"), coordinator.get("worker_container_tag")
         submission_id = getattr(ti, "external_executor_id", None)
@@ -270,7 +271,8 @@ class ShardExecutor(BaseExecutor):
         self._engine.metrics.sync_took(time.perf_counter() - began)
 
     def _is_running(self, job: Job) -> None:
-        if self.book.get(job.ticket) is job and not job.revoked and not job.disowned:
+        counts = not (job.revoked or job.disowned or self.book.superseded(job))
+        if counts and self.book.get(job.ticket) is job:
             self.event_buffer[job.key] = (TaskInstanceState.RUNNING, job.submission_id)
 
     def _has_ended(self, news: Ended) -> None:
@@ -324,8 +326,7 @@ class ShardExecutor(BaseExecutor):
         """As BaseExecutor's; a task whose state somebody else decides is not told of again when its pod ends."""
         super().change_state(key, state, info, remove_running)
         if remove_running:
-            for job in self.book.of_key(key):
-                job.disowned = True
+            self.book.mark(key, disowned=True)
 
     def _still_going(self, key: Hashable) -> list[str]:
         engine = self._engine
@@ -361,9 +362,7 @@ class ShardExecutor(BaseExecutor):
         key = self.key_of(ti)
         self._queued().pop(key, None)
         self.running.discard(key)
-        jobs = self.book.of_key(key)
-        for job in jobs:
-            job.revoked = True
+        jobs = self.book.mark(key, revoked=True)
         if self._engine is None:
             return
         held = {job.ticket for _, job in self._held}
@@ -448,24 +447,4 @@ def _number(job_id: Any) -> int | None:
     try:
         return int(job_id)
     except (TypeError, ValueError):
-        return None
-
-
-def _coordinator_extra(queue: str | None) -> dict[str, Any] | None:
-    """What a coordinator declares for a queue in `[sdk]`, from Airflow 3.3 on; None if nothing or nothing readable."""
-    if not queue:
-        return None
-    try:
-        from airflow.sdk.execution_time.coordinator import get_coordinator_manager
-    except ImportError:
-        return None
-    return _extra_for(get_coordinator_manager, queue)
-
-
-def _extra_for(manager: Any, queue: str) -> dict[str, Any] | None:
-    from airflow.sdk.exceptions import AirflowConfigException
-
-    try:
-        return manager().extra_for_queue(queue)  # type: ignore[no-any-return]
-    except (AirflowConfigException, ValueError):
         return None
