@@ -248,6 +248,8 @@ def test_every_attribute_of_a_result_is_named() -> None:
 
 def test_every_environment_variable_is_named() -> None:
     sources = [*(ROOT / "executor").rglob("*.py"), ROOT / "setup.py"]
+    demo = ROOT / "executor" / "airflow" / "demo"  # its variables go from one of its processes to another
+    sources = [path for path in sources if not path.is_relative_to(demo)]
     used = {name for path in sources for name in re.findall(r"SHARD_EXECUTOR_[A-Z_]+", path.read_text())}
     assert len(used) >= 2
     pages = "".join(path.read_text() for path in DOCS.glob("*.md"))
