@@ -101,6 +101,12 @@ def main() -> int:
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
 
+    versions = {}
+    for name in ("apache-airflow", "apache-airflow-providers-cncf-kubernetes", "shard-executor"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            sys.exit(f"{name} is not installed for {sys.executable}: an environment with Airflow is needed")
     began = time.monotonic()
     results: list[dict[str, Any]] = []
     print(f"{'executor':30} {'delay':>5} {'hook':4} {'tasks':>6}" + "".join(f" {t:>{w}}" for t, _, w in _COLUMNS))
@@ -128,7 +134,7 @@ def main() -> int:
             "seconds": round(time.monotonic() - began),
             "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}",
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("apache-airflow", "apache-airflow-providers-cncf-kubernetes")},
+            "versions": versions,
             "database": "SQLite",
             "cluster": f"development cluster, simulated kubelet, pods run {_RUN_SECONDS} s",
         }
