@@ -49,9 +49,10 @@ def fated(outcome: str, **metadata: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def options(values: Mapping[str, str]) -> Iterator[None]:
-    """Airflow's options for what is constructed or started meanwhile: ``section.key`` -> value."""
-    names = {f"AIRFLOW__{name.replace('.', '__', 1)}".upper(): value for name, value in values.items()}
+def options(values: Mapping[str, str], team_name: str | None = None) -> Iterator[None]:
+    """Airflow's options, or a team's, for what is constructed or started meanwhile: ``section.key`` -> value."""
+    prefix = f"AIRFLOW__{team_name}___" if team_name else "AIRFLOW__"
+    names = {f"{prefix}{name.replace('.', '__', 1)}".upper(): value for name, value in values.items()}
     with mock.patch.dict("os.environ", names):
         yield
 
@@ -269,6 +270,13 @@ class Scheduler(Driver):
         with create_session() as session:
             session.execute(update(Job).where(Job.id == self.job_id).values(state="failed"))
 
+    def orphans(self, *dag_ids: str) -> list[TaskInstance]:
+        """The task instances of these DAGs, for `try_adopt_task_instances`."""
+        with create_session() as session:
+            found = list(session.scalars(select(TaskInstance).where(TaskInstance.dag_id.in_(dag_ids))))
+            session.expunge_all()
+        return found
+
     def adopt(self) -> int:
         """Adopts or resets what dead schedulers left; returns how many were reset."""
         return self.runner().adopt_or_reset_orphaned_tasks()
@@ -294,10 +302,19 @@ def make_executor(
         "shard_executor.metrics_interval": "0.5",
         **(values or {}),
     }
-    with options(given):
+    with options(given, team_name):
         executor = ShardExecutor(**({"team_name": team_name} if team_name else {}))
     executor.name = ExecutorName("shard_executor.ShardExecutor", alias=alias, team_name=team_name)
     return executor, given
+
+
+def nothing_under_way() -> None:
+    """Ends in the database whatever earlier tests left there: no scheduler is alive, no task waits for one."""
+    with create_session() as session:
+        session.execute(update(Job).values(state="success"))
+        session.execute(
+            update(TaskInstance).where(TaskInstance.state.in_(("queued", "running"))).values(state="failed")
+        )
 
 
 Start = Callable[..., Scheduler]

@@ -37,10 +37,20 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _start(cluster: Cluster, template: Path, values: Mapping[str, str] | None, **names: Any) -> Scheduler:
-    executor, given = make_executor(cluster, template, values, **names)
+def _start(
+    cluster: Cluster,
+    template: Path,
+    values: Mapping[str, str] | None,
+    *,
+    beside: Scheduler | None = None,
+    team_name: str | None = None,
+    **names: Any,
+) -> Scheduler:
+    executor, given = make_executor(cluster, template, values, team_name=team_name, **names)
     scheduler = Scheduler.of(executor, cluster)
-    with options(given):
+    if beside is not None:
+        scheduler.job_id = beside.job_id
+    with options(given, team_name):
         scheduler.start()
     return scheduler
 
@@ -49,7 +59,8 @@ def _start(cluster: Cluster, template: Path, values: Mapping[str, str] | None, *
 def start(airflow_database: None, cluster: Cluster, template: Path) -> Iterator[Callable[..., Scheduler]]:
     """Starts schedulers in the test's namespace.
 
-    Arguments: Airflow's options by ``section.key``; ``where``: another namespace; ``alias``, ``team_name``.
+    Arguments: Airflow's options by ``section.key``; ``where``: another namespace; ``alias``, ``team_name``; ``beside``:
+    another executor of the same scheduler.
     """
     started: list[Scheduler] = []
 
