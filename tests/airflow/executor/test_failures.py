@@ -71,6 +71,21 @@ def test_a_pod_evicted_while_pending_gets_a_successor(scheduler: Scheduler) -> N
     scheduler.until_gone("evicted_early")
 
 
+@pytest.mark.parametrize("kind", ["evict", "pressure"])
+def test_a_pod_evicted_while_its_worker_starts_gets_a_successor(scheduler: Scheduler, kind: str) -> None:
+    """The container was stopped, which looks like an error of its own; the task has not begun."""
+    dag_id = f"starting_{kind}"
+    scheduler.hand_over(dag_id)
+    first = another_pod(scheduler, dag_id)
+    scheduler.until(lambda: scheduler.jobs(dag_id)[0].began)
+    scheduler.cluster.fault(kind, selector=f"dag_id={dag_id}")
+    second = another_pod(scheduler, dag_id, first)
+    scheduler.write(dag_id, state="success")
+    scheduler.cluster.end_pod(second)
+    scheduler.until_told(dag_id, "success")
+    scheduler.until_gone(dag_id)
+
+
 def test_an_excluded_reason_is_the_tasks_own_failure(scheduler: Scheduler) -> None:
     creates = scheduler.requests("create pods")
     scheduler.hand_over("error_early")
