@@ -25,14 +25,21 @@ from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG
-from airflow.serialization.definitions.dag import SerializedDAG
-from airflow.serialization.serialized_objects import DagSerialization, LazyDeserializedDAG
+from airflow.serialization.serialized_objects import LazyDeserializedDAG
 from airflow.utils.session import create_session
-from airflow.utils.sqlalchemy import random_db_uuid
 from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import event, select, update
 from sqlalchemy.orm import joinedload, selectinload
+
+try:
+    from airflow.serialization.definitions.dag import SerializedDAG
+    from airflow.serialization.serialized_objects import DagSerialization
+    from airflow.utils.sqlalchemy import random_db_uuid
+except ImportError:  # before Airflow 3.2 one class does both, and nothing is assigned before the hand-over
+    from airflow.serialization.serialized_objects import SerializedDAG
+
+    DagSerialization = SerializedDAG
 
 RUN_ID = "manual__2026-01-01T00:00:00+00:00"
 TASK_ID = "work"
