@@ -10,13 +10,12 @@ import time
 from collections import deque
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from airflow.executors.base_executor import BaseExecutor
 from airflow.utils.state import TaskInstanceState
 
-from shard_executor._fast import bin_of
 from shard_executor.airflow import adopting, database
+from shard_executor.airflow.acceptance import fresh_token, job_of
 from shard_executor.airflow.adoption import Orphan
 from shard_executor.airflow.book import Book, Job
 from shard_executor.airflow.builds import unwatched
@@ -24,13 +23,13 @@ from shard_executor.airflow.clerk import Ended, Running, submission_of
 from shard_executor.airflow.coordinators import coordinator_of
 from shard_executor.airflow.engine import Engine
 from shard_executor.airflow.generation import BuildError, executor_config_parts, namespace_of
+from shard_executor.airflow.holding import Holding
 from shard_executor.airflow.options import read_options
 
 if TYPE_CHECKING:
     from airflow.cli.cli_config import GroupCommand
     from airflow.models.taskinstance import TaskInstance
 
-HELD_LIMIT = 60.0  # seconds that a task waits for the pod of its revoked hand-over to go
 OBSERVE_EVERY = 1.0  # seconds between looks at the shards' counters, which a shard that dies takes with it
 NO_JOB = "none"  # owner label where no scheduler job is behind it
 
@@ -68,8 +67,7 @@ class ShardExecutor(BaseExecutor):
         self._news: deque[Running | Ended] = deque()
         self._told: dict[Hashable, list[str]] = {}  # tickets whose end is in the event buffer
         self._handed: list[str] = []  # tickets whose end the scheduler has taken out of it
-        self._held: list[tuple[float, Job]] = []
-        self._going: dict[Hashable, list[str]] = {}  # revoked tickets whose pods may still be there
+        self._holding = Holding(self.book, self._is_open, self._submit)
         self._late: list[adopting.LateAdoption] = []
         self._audit_due = 0.0
         self._event_logs: list[Any] = []  # what is in `_task_event_logs`, kept alive
@@ -182,35 +180,18 @@ class ShardExecutor(BaseExecutor):
         except BuildError as error:
             self._refused(key, ti_key, error)
             return
-        coordinator = coordinator_of(queue) or {}
-        template = coordinator.get("pod_template_file") or template
-        repository, tag = coordinator.get("worker_container_repository"), coordinator.get("worker_container_tag")
-        submission_id = getattr(ti, "external_executor_id", None)
-        if submission_id is None or not self.book.first_time(submission_id):
-            submission_id = str(uuid4())  # an id from an earlier hand-over must not name this one's pod
-        job = Job(
-            ticket=submission_id,
-            key=key,
-            ti_key=ti_key,
-            ti_id=str(ti.id),
-            submission_id=submission_id,
-            bin=bin_of(ti.dag_id, ti.task_id, ti.run_id, str(ti.map_index)),
-            namespace=namespace,
-            priority=ti.priority_weight,
-            workload=workload,
-            pod_override=override,
-            pod_template_file=template,
-            image=f"{repository}:{tag}" if repository and tag else self.options.kube_image,
-            accepted_at=time.monotonic(),
-        )
-        waits = self._pods_are_going(key)
+        job = job_of(self.options, self.book, workload, key, override, template, namespace, queue)
+        waits = self._holding.must_wait(key)
         self.book.add(job)
         self.running.add(key)
-        self.event_buffer[key] = (TaskInstanceState.QUEUED, submission_id)
+        self.event_buffer[key] = (TaskInstanceState.QUEUED, job.submission_id)
         if waits:
-            self._held.append((job.accepted_at + HELD_LIMIT, job))
+            self._holding.hold(job)
         else:
             self._submit(job)
+
+    def _is_open(self, ticket: str) -> bool:
+        return self._engine is not None and self._engine.is_open(ticket)
 
     def _submit(self, job: Job) -> None:
         if self._engine is None:
@@ -225,16 +206,7 @@ class ShardExecutor(BaseExecutor):
         self.fail(key, info=words)
 
     def _token(self, ti_id: str) -> str | None:
-        """A fresh token for a task instance, where this Airflow signs them in the scheduler."""
-        generator = getattr(self, "jwt_generator", None)
-        if generator is None:
-            return None
-        try:
-            from airflow.executors.workloads.base import BaseWorkloadSchema
-        except ImportError:  # before Airflow 3.2
-            return generator.generate({"sub": ti_id})  # type: ignore[no-any-return]
-        token: str = BaseWorkloadSchema.generate_token(ti_id, generator)
-        return token
+        return fresh_token(getattr(self, "jwt_generator", None), ti_id)
 
     # ---- results
 
@@ -255,10 +227,7 @@ class ShardExecutor(BaseExecutor):
             else:
                 self._has_ended(news)
         now = time.monotonic()
-        if self._held:
-            self._release_held(now)
-        elif self._going:
-            self._going = {key: still for key in self._going if (still := self._still_going(key))}
+        self._holding.turn(now)
         if self._late:
             self._late = [late for late in self._late if late.turn(self, now)]
         if now >= self._observe_due:
@@ -284,7 +253,7 @@ class ShardExecutor(BaseExecutor):
             self.running.discard(job.key)
         if news.state is None or job.revoked or job.disowned:
             if job.revoked:
-                self._going.setdefault(job.key, []).append(job.ticket)
+                self._holding.going(job)
             if self.event_buffer.get(job.key) == (TaskInstanceState.QUEUED, job.submission_id):
                 del self.event_buffer[job.key]  # it was found stale before the scheduler had heard of it
             if news.state is not None and self._engine is not None:
@@ -328,24 +297,6 @@ class ShardExecutor(BaseExecutor):
         if remove_running:
             self.book.mark(key, disowned=True)
 
-    def _still_going(self, key: Hashable) -> list[str]:
-        engine = self._engine
-        return [] if engine is None else [ticket for ticket in self._going.get(key, ()) if engine.is_open(ticket)]
-
-    def _pods_are_going(self, key: Hashable) -> bool:
-        """Whether a revoked hand-over of this task instance still has a pod, or may get one."""
-        return any(earlier.revoked for earlier in self.book.of_key(key)) or bool(self._still_going(key))
-
-    def _release_held(self, now: float) -> None:
-        held, self._held = self._held, []
-        for deadline, job in held:
-            if job.revoked or self.book.get(job.ticket) is None:
-                self.book.close(job.ticket)
-            elif now >= deadline or not self._pods_are_going(job.key):
-                self._submit(job)
-            else:
-                self._held.append((deadline, job))
-
     def _audit(self) -> None:
         """Slots are what the book says; a key that got lost or was left over is put right here."""
         slots = self.book.slots()
@@ -365,13 +316,11 @@ class ShardExecutor(BaseExecutor):
         jobs = self.book.mark(key, revoked=True)
         if self._engine is None:
             return
-        held = {job.ticket for _, job in self._held}
         for job in jobs:
-            if job.ticket in held:
+            if self._holding.drop(job.ticket):
                 self.book.close(job.ticket)
             else:
                 self._engine.revoke(job.ticket)
-        self._held = [(deadline, job) for deadline, job in self._held if not job.revoked]
         if not jobs:
             self._engine.remove_pods_of((ti.dag_id, ti.task_id, ti.run_id, ti.map_index, ti.try_number), str(ti.id))
 
