@@ -1,8 +1,9 @@
 """The adaptive create window: how many creates a shard keeps in flight.
 
-Additive increase, multiplicative decrease, as TCP's congestion control (RFC
-5681): an API server tells a client to slow down by 429 (API Priority and
-Fairness) and by latency, and what it can take changes with its other load.
+Slow start, then additive increase and multiplicative decrease, as TCP's congestion control (RFC 5681): an API server
+tells a client to slow down by 429 (API Priority and Fairness) and by latency, and what it can take changes with its
+other load. Until it has done so once, the window doubles with every round trip: behind webhooks that take half a second
+each, one more per round trip would take half a minute to reach 64.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class CreateWindow:
     _shrunk_at: float = -1e9
     _failures: int = 0
     _holds: int = 0
+    _slow_start: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.minimum <= self.initial <= self.maximum:
@@ -64,12 +66,16 @@ class CreateWindow:
         self.in_flight -= 1
         self._failures = self._holds = 0
         self.best_latency = latency if not self.best_latency else min(latency, self.best_latency * 1.001)
-        if full and not (latency > 0.25 and latency > 4 * self.best_latency):
-            self.size = min(float(self.maximum), self.size + 1.0 / self.size if self.size > 16 else self.size + 0.5)
+        if latency > 0.25 and latency > 4 * self.best_latency:
+            self._slow_start = False
+        elif full:
+            step = 1.0 if self._slow_start else 0.5 if self.size <= 16 else 1.0 / self.size
+            self.size = min(float(self.maximum), self.size + step)
 
     def refused(self, now: float, retry_after: float | None) -> None:
         """A create was throttled or failed on the way: halves the window, and holds it for `retry_after` seconds."""
         self.in_flight -= 1
+        self._slow_start = False
         if now - self._shrunk_at >= self.cooldown:
             self._shrunk_at = now
             self.size = max(float(self.minimum), self.size / 2)

@@ -245,7 +245,10 @@ class SimKubelet:
                 held.append((step, life))
             else:
                 step(life)
-        if self._timers and self._alarm is None:
+        # A step may have set an alarm for a timer of its own, which may be later than the ones that are left.
+        if self._timers and (self._alarm is None or self._timers[0][0] < self._alarm.when()):
+            if self._alarm is not None:
+                self._alarm.cancel()
             self._alarm = loop.call_at(self._timers[0][0], self._ring)
 
     def _still_matters(self, step: Step, life: _Life) -> bool:

@@ -209,6 +209,21 @@ def test_a_lost_node_holds_its_pods():
     asyncio.run(scenario())
 
 
+def test_a_later_timer_of_one_pod_holds_up_no_other():
+    """More pods than one batch of timers, whose starts are due at once and whose ends are far off."""
+    settings = SimSettings(start_seconds=(0.1, 0.1), run_seconds=(600.0, 600.0), stop_seconds=0.0, gc_seconds=0.01)
+
+    async def scenario():
+        store = Store()
+        async with started(SimKubelet(store, settings)):
+            names = [f"p{number}" for number in range(500)]
+            for name in names:
+                store.create("pods", pod(name, "true"))
+            await until(lambda: all(store.get("pods", "default", n)["status"]["phase"] == "Running" for n in names))
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     "wrong", [{"mix": {"no-such": 0.1}}, {"mix": {"fail": 0.7, "oom": 0.7}}, {"run_seconds": (2, 1)}]
 )

@@ -22,6 +22,34 @@ def test_it_grows_to_its_maximum_while_every_place_is_used() -> None:
     assert int(window.size) == 32
 
 
+def round_trip(window: CreateWindow, latency: float, now: float = 0.0) -> None:
+    """Everything in flight is answered, and each answer's place is taken at once."""
+    fill(window, now)
+    for _ in range(window.in_flight):
+        window.answered(latency)
+        fill(window, now)
+
+
+def test_it_doubles_with_every_round_trip_until_the_server_says_that_it_is_enough() -> None:
+    window = CreateWindow(4, 1, 128)
+    sizes = []
+    for _ in range(3):
+        round_trip(window, 0.5)
+        sizes.append(int(window.size))
+    assert sizes == [8, 16, 32]
+    window.refused(1.0, None)
+    assert int(window.size) == 16
+    round_trip(window, 0.5, 2.0)
+    assert int(window.size) < 32
+    slow = CreateWindow(4, 1, 128)
+    round_trip(slow, 0.1)
+    fill(slow, 0.0)
+    slow.answered(2.0)
+    before = int(slow.size)
+    round_trip(slow, 0.1)
+    assert int(slow.size) < 2 * before
+
+
 def test_it_does_not_grow_while_there_is_nothing_to_do() -> None:
     window = CreateWindow(4, 1, 32)
     for _ in range(200):
