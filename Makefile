@@ -26,7 +26,7 @@ stale = test -x $(1)/bin/python && test "$$($(PYTHON) -V 2>&1)" != "$$($(1)/bin/
 ignored := $(foreach venv,$(VENV) $(DEV_VENV) $(AIRFLOW_VENV),$(shell $(call stale,$(venv))))
 endif
 
-.PHONY: help test test-core test-airflow demo airflow-demo airflow-soak dev lint docs asan bench dist clean
+.PHONY: help test test-core test-airflow demo airflow-demo airflow-soak airflow-bench dev lint docs asan bench dist clean
 .DELETE_ON_ERROR:
 
 help:
@@ -41,6 +41,7 @@ help:
 	@echo 'make docs    the documentation as a site in build/docs; a broken link fails'
 	@echo 'make asan    the compiled core under AddressSanitizer (gcc or clang with libasan)'
 	@echo 'make bench   the benchmarks, one after the other (BENCH=bench/e2e.py for one, BENCH_ARGS=...)'
+	@echo 'make airflow-bench  the executor against the KubernetesExecutor (BENCH_ARGS=--quick)'
 	@echo 'make dist    sdist and wheel in dist/'
 	@echo 'make clean   remove what these made'
 	@echo 'PYTHON=/path/to/python3 chooses the interpreter; it must be 3.11 or newer.'
@@ -151,6 +152,10 @@ asan: $(VENV)/.installed-test
 
 bench: $(DEV_VENV)/.installed
 	@set -e; for script in $(BENCH); do echo "== $$script"; $(DEV_VENV)/bin/python $$script $(BENCH_ARGS); done
+
+airflow-bench: $(AIRFLOW_VENV)/.installed-test
+	$(AIRFLOW_VENV)/bin/python bench/under_airflow_pods.py
+	$(AIRFLOW_VENV)/bin/python bench/under_airflow.py $(BENCH_ARGS)
 
 dist: dist/.built
 

@@ -1,6 +1,6 @@
 """Building a task's pod for Airflow: compiled slices against the provider's generator, per pod.
 
-    python bench/micro_pod_build.py [--rounds N] [--pods N] [--json FILE]
+    python bench/under_airflow_pods.py [--rounds N] [--pods N] [--json FILE]
 
 Needs an environment with Airflow and its Kubernetes provider. Before anything is timed, every pod of one round is
 compared with the provider's, field for field apart from what only shard-executor puts there. Each round runs every
@@ -30,8 +30,6 @@ from pathlib import Path
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="bench-airflow-")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "ERROR"
-# In place of this folder, whose scripts' names are none to import by.
-sys.path.pop(0)
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "airflow" / "generation"))
 
 import psutil
@@ -217,7 +215,7 @@ def main() -> None:
         print(f"{name:46} {medians[0]:9.1f} {medians[1]:10.1f} {medians[2]:9.1f} {ratio:8.1f}x")
     if options.json:
         figures = {
-            "benchmark": "micro_pod_build",
+            "benchmark": "under_airflow_pods",
             "python": platform.python_version(),
             "machine": platform.machine(),
             "rounds": options.rounds,

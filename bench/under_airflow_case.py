@@ -171,7 +171,7 @@ def _drive(case: Case, cluster: DevClusterProcess, home: Home) -> dict[str, Any]
     with log.open("w") as output:  # Airflow's log goes where a scheduler's goes: to a file
         process = subprocess.Popen(
             # -P: with this folder on the path, airflow.py would be found in the place of Airflow.
-            [sys.executable, "-P", str(HERE / "airflow_run.py"), json.dumps(spec)],
+            [sys.executable, "-P", str(HERE / "under_airflow_run.py"), json.dumps(spec)],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=output,

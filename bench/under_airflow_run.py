@@ -1,7 +1,7 @@
 """One executor in a process of its own, driven as a scheduler drives it; writes what was measured as JSON.
 
-Started by `airflow_case.py` in the environment of a home. Once its result is there, the executor goes on until a line
-comes in, so that the memory of its processes can be read.
+Started by `under_airflow_case.py` in the environment of a home. Once its result is there, the executor goes on until a
+line comes in, so that the memory of its processes can be read.
 """
 
 from __future__ import annotations

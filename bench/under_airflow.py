@@ -1,7 +1,7 @@
 """The provider's executor and this one, driven alike against the same development cluster in one run.
 
-    python bench/airflow.py --json bench/results/airflow.json      # everything
-    python bench/airflow.py --quick                                # 200 tasks, fewer cases
+    python bench/under_airflow.py --json bench/results/under_airflow.json      # everything
+    python bench/under_airflow.py --quick                                # 200 tasks, fewer cases
 
 Needs an environment with Airflow and its cncf-kubernetes provider. Each case has a fresh cluster, a fresh metadata
 database and a fresh process. The results are checked first: every task must have ended exactly once, in success, on one
@@ -23,8 +23,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from airflow_case import Case, Peer, measure, ours, stock
 from driving.home import make_database
+from under_airflow_case import Case, Peer, measure, ours, stock
 
 _RUN_SECONDS = 3.0
 _LONG_RUN_SECONDS = 20.0
