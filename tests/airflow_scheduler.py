@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from airflow.executors.executor_loader import ExecutorLoader
 from airflow.executors.executor_utils import ExecutorName
 from airflow.jobs.job import Job
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
@@ -26,7 +27,7 @@ from kubernetes.client import models as k8s
 from sqlalchemy import select, update
 
 from devcluster_api import DevApi
-from driving.driver import RUN_ID, Driver, Pauses
+from driving.driver import Driver, Pauses
 from shard_executor.devcluster.fault_kinds import KINDS
 from shard_executor.devcluster.process import DevClusterProcess
 
@@ -262,7 +263,9 @@ class Scheduler(Driver):
         with create_session() as session:
             job = session.get(Job, self.job_id)
             session.expunge_all()
-        return SchedulerJobRunner(job=job, executors=[self.executor])
+        job.__dict__.update(executor=self.executor, executors=[self.executor])  # where Airflow 3.1 looks for them
+        with mock.patch.object(ExecutorLoader, "init_executors", return_value=[self.executor]):
+            return SchedulerJobRunner(job=job)
 
     def die(self) -> None:
         """Stops without a word to the cluster; its pods are left, and its row says that it is dead."""
@@ -318,5 +321,3 @@ def nothing_under_way() -> None:
 
 
 Start = Callable[..., Scheduler]
-
-__all__ = ["LIMIT", "RUN_ID", "Cluster", "Scheduler", "Sequence", "Start", "fated", "make_executor", "options"]

@@ -25,9 +25,11 @@ def cluster_process() -> Iterator[DevClusterProcess]:
 
 @pytest.fixture
 def cluster(cluster_process: DevClusterProcess) -> Iterator[Cluster]:
-    """A namespace of the test's own."""
-    yield Cluster(cluster_process)
+    """A namespace of the test's own, whose pods go with it."""
+    cluster = Cluster(cluster_process)
+    yield cluster
     cluster_process.clear_faults()
+    cluster.call("DELETE", cluster.pods, gracePeriodSeconds=0)
 
 
 @pytest.fixture(scope="session")
@@ -74,22 +76,42 @@ def start(airflow_database: None, cluster: Cluster, template: Path) -> Iterator[
         scheduler.end()
 
 
+SHARED = {"core.parallelism": "100", "kubernetes_executor.delete_worker_pods_on_failure": "True"}
+
+
+def _left_in_order(scheduler: Scheduler) -> Iterator[Scheduler]:
+    yield scheduler
+    scheduler.cluster.process.clear_faults()
+    for job in scheduler.executor.book.jobs():  # of a test that failed
+        scheduler.executor.revoke_task(ti=scheduler.ti(job.ti_key[0], job.ti_key[3]))
+    scheduler.until(lambda: not len(scheduler.executor.book), "nothing open after the test")
+
+
 @pytest.fixture(scope="session")
 def _shared(airflow_database: None, cluster_process: DevClusterProcess, template: Path) -> Iterator[Scheduler]:
-    values = {"core.parallelism": "100", "kubernetes_executor.delete_worker_pods_on_failure": "True"}
+    scheduler = _start(Cluster(cluster_process), template, SHARED)
+    yield scheduler
+    scheduler.end()
+
+
+@pytest.fixture
+def scheduler(_shared: Scheduler) -> Iterator[Scheduler]:
+    """A scheduler that tests share: each has DAGs of its own. Finished pods are deleted, failed ones too."""
+    yield from _left_in_order(_shared)
+
+
+@pytest.fixture(scope="session")
+def _resubmitting(airflow_database: None, cluster_process: DevClusterProcess, template: Path) -> Iterator[Scheduler]:
+    values = {**SHARED, "shard_executor.disruption_policy": "resubmit"}
     scheduler = _start(Cluster(cluster_process), template, values)
     yield scheduler
     scheduler.end()
 
 
 @pytest.fixture
-def scheduler(_shared: Scheduler, cluster_process: DevClusterProcess) -> Iterator[Scheduler]:
-    """A scheduler that tests share: each has DAGs of its own. Finished pods are deleted, failed ones too."""
-    yield _shared
-    cluster_process.clear_faults()
-    for job in _shared.executor.book.jobs():  # of a test that failed
-        _shared.executor.revoke_task(ti=_shared.ti(job.ti_key[0], job.ti_key[3]))
-    _shared.until(lambda: not len(_shared.executor.book), "nothing open after the test")
+def resubmitting(_resubmitting: Scheduler) -> Iterator[Scheduler]:
+    """Another one, which resubmits disrupted tasks."""
+    yield from _left_in_order(_resubmitting)
 
 
 @pytest.fixture(scope="session", autouse=True)

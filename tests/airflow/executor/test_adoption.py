@@ -10,8 +10,9 @@ from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
 from kubernetes.client import ApiClient
 from kubernetes.client import models as k8s
 
-from airflow_scheduler import RUN_ID, Cluster, Scheduler, Start, nothing_under_way
+from airflow_scheduler import Cluster, Scheduler, Start, nothing_under_way
 from devcluster_api import MERGE, until
+from driving.driver import RUN_ID
 from shard_executor.airflow import adopting
 
 OURS = ("shard-executor/instance", "shard-executor/bin", "airflow-worker")

@@ -80,8 +80,8 @@ def test_pods_are_made_when_the_database_is_back(scheduler: Scheduler, outage: O
     scheduler.until_gone("postponed")
 
 
-def test_a_reset_waits_for_the_database(start: Start, outage: Outage) -> None:
-    scheduler = start({"shard_executor.disruption_policy": "resubmit"})
+def test_a_reset_waits_for_the_database(resubmitting: Scheduler, outage: Outage) -> None:
+    scheduler = resubmitting
     scheduler.run("reset_later", retries=1)
     with outage() as failed:
         scheduler.cluster.fault("evict", selector="dag_id=reset_later")

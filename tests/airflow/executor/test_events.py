@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_scheduler import RUN_ID, Scheduler, Start
+from airflow_scheduler import Scheduler, Start
+from driving.driver import RUN_ID
 
 KEPT = {"kubernetes_executor.delete_worker_pods": "False"}
 

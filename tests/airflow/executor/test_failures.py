@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_scheduler import Cluster, Scheduler, Start, fated
-
-RESUBMIT = {"shard_executor.disruption_policy": "resubmit"}
+from airflow_scheduler import Scheduler, Start, fated
 
 
 def another_pod(scheduler: Scheduler, dag_id: str, *earlier: dict) -> dict:
@@ -146,8 +144,8 @@ def test_a_disruption_fails_the_task_by_default(scheduler: Scheduler, kind: str)
 
 
 @pytest.mark.parametrize("kind", ["evict", "pressure", "delete"])
-def test_a_disrupted_task_is_resubmitted_without_using_a_retry(start: Start, kind: str) -> None:
-    scheduler = start(RESUBMIT)
+def test_a_disrupted_task_is_resubmitted_without_using_a_retry(resubmitting: Scheduler, kind: str) -> None:
+    scheduler = resubmitting
     scheduler.run(f"again_{kind}", retries=1)
     dag_id = f"again_{kind}"
     before = scheduler.ti(dag_id)
@@ -174,21 +172,21 @@ def test_a_disrupted_task_is_resubmitted_without_using_a_retry(start: Start, kin
     scheduler.until_told(dag_id, "success")
 
 
-def test_what_is_no_disruption_is_not_resubmitted(start: Start) -> None:
-    scheduler = start(RESUBMIT)
+def test_what_is_no_disruption_is_not_resubmitted(resubmitting: Scheduler) -> None:
+    scheduler = resubmitting
     pod = scheduler.run("own_fault", retries=1)
     scheduler.cluster.end_pod(pod, 137, "OOMKilled")
     scheduler.until_told("own_fault", "failed")
     assert scheduler.ti("own_fault").max_tries == 1
 
 
-def test_a_worker_that_told_its_end_while_it_was_evicted_is_left_alone(start: Start, cluster: Cluster) -> None:
-    scheduler = start(RESUBMIT)
+def test_a_worker_that_told_its_end_while_it_was_evicted_is_left_alone(resubmitting: Scheduler) -> None:
+    scheduler = resubmitting
     scheduler.run("told_itself", 2, retries=1)
     before = [scheduler.ti("told_itself", index).id for index in range(2)]
     for index, state in ((0, "success"), (1, "up_for_retry")):
         scheduler.write("told_itself", index, state=state)
-    cluster.fault("evict", selector="dag_id=told_itself")
+    scheduler.cluster.fault("evict", selector="dag_id=told_itself")
     for index in range(2):
         scheduler.settle("told_itself", index)
     scheduler.until_told("told_itself", "success", index=0)

@@ -59,15 +59,15 @@ def test_the_end_leaves_pods_and_nothing_else(start: Start, cluster: Cluster) ->
     processes = set(psutil.Process().children())
     scheduler = start()
     assert set(psutil.Process().children()) - processes
-    pod = scheduler.run("left")
+    pod = scheduler.run("stays")
     scheduler.end()
     scheduler.end()
     scheduler.executor.terminate()
     assert set(psutil.Process().children()) == processes
     assert not [thread for thread in set(threading.enumerate()) - threads if thread.name.startswith("shard-executor")]
-    assert cluster.only("left")["metadata"]["uid"] == pod["metadata"]["uid"]
+    assert cluster.only("stays")["metadata"]["uid"] == pod["metadata"]["uid"]
     scheduler.executor.heartbeat()  # a loop that goes on after the end
-    scheduler.executor.revoke_task(ti=scheduler.ti("left"))
+    scheduler.executor.revoke_task(ti=scheduler.ti("stays"))
 
 
 def test_a_kubeconfig_that_is_not_there_starts_nothing(cluster: Cluster, template: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from airflow_scheduler import Cluster, Scheduler, Start
+from airflow_scheduler import Cluster, Scheduler, Start, fated
 
 ONE_AT_A_TIME = {"core.parallelism": "200", "shard_executor.max_creates_in_flight": "1"}
 
@@ -63,9 +62,10 @@ def test_tasks_of_one_hand_over_are_created_by_weight(start: Start, cluster: Clu
     assert order == [3, 5, 1, 2, 4, 0]
 
 
+ANOTHER = "00000000-0000-7000-8000-00000000000"
 STALE = {
-    "cleared": {"id": uuid.uuid4(), "state": None},
-    "cleared and queued again by its new id": {"id": uuid.uuid4()},
+    "cleared": {"id": ANOTHER + "1", "state": None},
+    "cleared and queued again by its new id": {"id": ANOTHER + "2"},
     "at the next try": {"try_number": 2},
     "ended": {"state": "failed"},
     "queued by another scheduler": {"queued_by_job_id": 99_999},
@@ -73,12 +73,12 @@ STALE = {
 
 
 @pytest.mark.parametrize("change", STALE.values(), ids=[name.replace(" ", "_") for name in STALE])
-def test_a_hand_over_that_no_longer_stands_makes_no_pod(
-    scheduler: Scheduler, change: dict, request: pytest.FixtureRequest
-) -> None:
+def test_a_hand_over_that_no_longer_stands_makes_no_pod(scheduler: Scheduler, change: dict) -> None:
     """The database changes after the hand-over and before the pod is built."""
     dag_id = f"stale_{list(STALE.values()).index(change)}"
     scheduler.make_tasks(1, dag_id=dag_id)
+    if "id" in change:
+        change = {**change, "id": type(scheduler.ti(dag_id).id)(change["id"])}
     scheduler.queue(dag_id=dag_id)
     before = scheduler.requests("create pods")
     scheduler.write(dag_id, **change)
@@ -136,8 +136,6 @@ def test_a_task_is_taken_back_from_the_queue(scheduler: Scheduler) -> None:
 
 
 def test_a_pending_and_a_running_pod_are_removed(scheduler: Scheduler) -> None:
-    from airflow_scheduler import fated
-
     scheduler.hand_over("pending", executor_config=fated("stuck"))
     scheduler.run("running")
     scheduler.until(lambda: scheduler.cluster.phases("pending")["Pending"] == 1)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from airflow_scheduler import Cluster, Scheduler, Start
+import pytest
+from airflow.executors.base_executor import BaseExecutor
+
+from airflow_scheduler import Cluster, Scheduler, Start, make_executor, options
 from driving.driver import RUN_ID
 
 
@@ -44,6 +47,7 @@ def test_two_aliases_in_one_process_do_not_touch_each_others_pods(start: Start, 
     assert cluster.phases("of_two")["Running"] == 1
 
 
+@pytest.mark.skipif(not hasattr(BaseExecutor, "supports_multi_team"), reason="this Airflow has no teams")
 def test_a_team_has_an_executor_of_its_own(start: Start, cluster: Cluster) -> None:
     everybody = start()
     team = start(team_name="blue")
@@ -65,8 +69,6 @@ def test_an_executor_without_a_scheduler(start: Start, scheduler: Scheduler) -> 
     alone = start(where=scheduler.cluster)
     alone.executor.end()
     alone.executor.job_id = None
-    from airflow_scheduler import make_executor, options
-
     template = scheduler.executor.options.pod_template_file
     executor, given = make_executor(scheduler.cluster, template)
     with options(given):

@@ -15,8 +15,8 @@ from driving.standin import StandIn
 from shard_executor.devcluster.kubelet import RUN_SECONDS
 
 TASKS = 600
-PARALLELISM = 150
-WORKS, RUNS = 0.2, 0.5  # seconds from a pod's start to its worker's report, and to its own end
+PARALLELISM = 200
+WORKS, RUNS = 0.2, 1.5  # seconds from a pod's start to its worker's report, and to its own end
 
 
 def slots_are_right(scheduler: Scheduler) -> None:
