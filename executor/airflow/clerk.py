@@ -172,7 +172,9 @@ class Clerk:
 
     def _carry_out(self, outcome: Outcome, report: Report, job: Job) -> None:
         if outcome.means is Means.TELL:
-            info, extra = self._words(report) if outcome.state == FAILED else (None, "")
+            # A task that failed in a pod that ended well has told why itself.
+            explained = outcome.state == FAILED and report.state != "succeeded"
+            info, extra = self._words(report) if explained else (None, "")
             self._news.append(Ended(job, report, outcome.state, info, extra))
         elif outcome.means is Means.RELAUNCH:
             log.warning(

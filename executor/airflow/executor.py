@@ -259,14 +259,10 @@ class ShardExecutor(BaseExecutor):
             if news.state is not None and self._engine is not None:
                 self._engine.acknowledge(job.ticket)
             return
-        if news.state == TaskInstanceState.FAILED:
-            info = news.info
+        info = job.submission_id if news.state == TaskInstanceState.RUNNING else news.info
+        if news.extra:
             self.log.warning("%s failed: %s", job.words, info)
             self._log_event(job.key, job.ti_key, "pod failed", news.extra)
-        elif news.state == TaskInstanceState.RUNNING:
-            info = job.submission_id
-        else:
-            info = None
         self.event_buffer[job.key] = (TaskInstanceState(news.state), info)
         self._told.setdefault(job.key, []).append(job.ticket)
 

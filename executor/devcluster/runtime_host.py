@@ -98,6 +98,15 @@ def _descendants(root: int) -> list[int]:
     return found
 
 
+def _own_children() -> list[int]:
+    """The processes whose parent is this one now, adopted orphans included."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return [int(word) for word in file.read().split()]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return _descendants(os.getpid())
+
+
 class _Child:
     """One container's main process and the reading end of its output."""
 
@@ -124,6 +133,7 @@ class Host:
         self._buffer = bytearray()
         self._children: dict[int, _Child] = {}  # by pid
         self._pids: dict[int, int] = {}  # container id -> pid
+        self._ending: set[int] = set()  # sessions whose first process has ended
         self._selector = selectors.DefaultSelector()
         self._null = os.open(os.devnull, os.O_RDONLY)
         self._ended = False
@@ -188,6 +198,7 @@ class Host:
             os.close(writing)
         os.set_blocking(reading, False)
         child = _Child(identity, pid, reading, LogWriter(command["log"], limit=command["log_limit"]))
+        self._ending.discard(pid)
         self._children[pid] = child
         self._pids[identity] = pid
         self._selector.register(reading, selectors.EVENT_READ, lambda: self._read(child))
@@ -246,6 +257,7 @@ class Host:
             except ChildProcessError:
                 return
             if ended is None:
+                self._kill_sessions()
                 return
             pid = ended.si_pid
             child = self._children.pop(pid, None)
@@ -253,9 +265,24 @@ class Host:
                 # As in a container's PID namespace: with the first process all others go. It is still a zombie
                 # here, so the number of its group cannot have passed to anyone else.
                 _signal_group(pid, signal.SIGKILL)
+                self._ending.add(pid)
             _, status = os.waitpid(pid, 0)
             if child is not None:
                 self._finish(child, os.waitstatus_to_exitcode(status))
+
+    def _kill_sessions(self) -> None:
+        """Kills what a container leaves outside its first process's group, such as Airflow's task processes.
+
+        Its orphans are children of this process; theirs become so in turn, when the next deaths are reaped. The
+        number of a session is not given to another process while the session has members.
+        """
+        left: set[int] = set()
+        for pid in _own_children() if self._ending else ():
+            with contextlib.suppress(ProcessLookupError):
+                if pid not in self._children and (session := os.getsid(pid)) in self._ending:
+                    left.add(session)
+                    os.kill(pid, signal.SIGKILL)
+        self._ending = left
 
     def _finish(self, child: _Child, code: int) -> None:
         del self._pids[child.id]

@@ -126,6 +126,30 @@ def test_background_processes_end_with_the_first_process(tmp_path):
     assert all_gone([asyncio.run(scenario())])
 
 
+# A child in a group of its own with a child of its own, as Airflow's supervisor and its task are.
+GROUPS = """
+import subprocess, sys
+child = "import os, subprocess; print(os.getpid(), subprocess.Popen(['sleep', '600']).pid, 3, flush=True); os.close(1)"
+child = subprocess.Popen([sys.executable, "-c", child + "; import time; time.sleep(600)"], process_group=0,
+                         stdout=subprocess.PIPE, text=True)
+print(child.stdout.readline(), flush=True)
+"""
+
+
+def test_other_groups_of_its_session_end_with_the_first_process(tmp_path):
+    async def scenario():
+        runtime = Runtime()
+        log = tmp_path / "log"
+        process = await runtime.start(launch(tmp_path, sys.executable, "-c", GROUPS))
+        child, grandchild, _ = await pids_in(log)
+        assert await process.exited == 0
+        gone = await asyncio.to_thread(all_gone, [child, grandchild])  # while the runtime goes on
+        await runtime.end()
+        return gone
+
+    assert asyncio.run(scenario())
+
+
 def test_containers_get_default_signals_and_no_open_files(tmp_path):
     async def scenario():
         runtime = Runtime()

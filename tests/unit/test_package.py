@@ -42,7 +42,8 @@ def python(code: str, *options: str, **environ: str) -> subprocess.CompletedProc
 def test_importing_pulls_in_neither_airflow_nor_kubernetes(module: str) -> None:
     code = (
         f"import sys, importlib; loaded = importlib.import_module({module!r})\n"
-        "for name in getattr(loaded, '__all__', ()): getattr(loaded, name)\n"
+        "names = set(getattr(loaded, '__all__', ())) - {'ShardExecutor'}  # that one is for Airflow\n"
+        "for name in names: getattr(loaded, name)\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules} & {'airflow', 'kubernetes'}))"
     )
     done = python(code)
