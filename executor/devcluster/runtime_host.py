@@ -98,15 +98,6 @@ def _descendants(root: int) -> list[int]:
     return found
 
 
-def _own_children() -> list[int]:
-    """The processes whose parent is this one now, adopted orphans included."""
-    try:
-        with open(f"/proc/self/task/{os.getpid()}/children") as file:
-            return [int(word) for word in file.read().split()]
-    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
-        return _descendants(os.getpid())
-
-
 class _Child:
     """One container's main process and the reading end of its output."""
 
@@ -273,11 +264,11 @@ class Host:
     def _kill_sessions(self) -> None:
         """Kills what a container leaves outside its first process's group, such as Airflow's task processes.
 
-        Its orphans are children of this process; theirs become so in turn, when the next deaths are reaped. The
-        number of a session is not given to another process while the session has members.
+        The deaths of those found call this again, until none are left. The number of a session is not given to
+        another process while the session has members.
         """
         left: set[int] = set()
-        for pid in _own_children() if self._ending else ():
+        for pid in _descendants(os.getpid()) if self._ending else ():
             with contextlib.suppress(ProcessLookupError):
                 if pid not in self._children and (session := os.getsid(pid)) in self._ending:
                     left.add(session)
