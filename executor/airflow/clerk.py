@@ -174,7 +174,7 @@ class Clerk:
         if outcome.means is Means.TELL:
             # A task that failed in a pod that ended well has told why itself.
             explained = outcome.state == FAILED and report.state != "succeeded"
-            info, extra = self._words(report) if explained else (None, "")
+            info, extra = self._words(report) if explained else (outcome.why or None, outcome.why)
             self._news.append(Ended(job, report, outcome.state, info, extra))
         elif outcome.means is Means.RELAUNCH:
             log.warning(

@@ -15,6 +15,7 @@ from shard_executor.supervisor.config import Report
 
 QUEUED, RUNNING, RESTARTING = "queued", "running", "restarting"
 SUCCESS, FAILED = "success", "failed"
+WORDLESS = "the pod ended well, but its worker never told that the task began: is its command an Airflow worker's?"
 _WAITS_FOR_A_POD = frozenset({QUEUED, RUNNING})
 _DISRUPTED = frozenset(failure.value for failure in DISRUPTIONS)
 
@@ -116,13 +117,14 @@ def _other_submission(row: Row, job: Job) -> bool:
 
 def _never_began(report: Report, job: Job, policy: Policy) -> Outcome:
     """The task instance is still queued under this hand-over: no task code has run."""
+    why = WORDLESS if report.state == "succeeded" else ""
     if job.workload is None:  # an adopted pod: what it was made from is not known here
-        return Outcome(Means.TELL, FAILED)
+        return Outcome(Means.TELL, FAILED, why)
     if report.failure_class == "create-refused" or report.reason in policy.excluded_reasons:
-        return Outcome(Means.TELL, FAILED)
+        return Outcome(Means.TELL, FAILED, why)
     if policy.launch_retries == -1 or job.launches < policy.launch_retries:
         return Outcome(Means.RELAUNCH, why="its pod ended before the task began")
-    return Outcome(Means.TELL, FAILED)
+    return Outcome(Means.TELL, FAILED, why)
 
 
 def _still_running(report: Report, row: Row, job: Job, policy: Policy) -> Outcome:

@@ -94,6 +94,17 @@ def test_an_excluded_reason_is_the_tasks_own_failure(scheduler: Scheduler) -> No
     scheduler.until_gone("error_early")
 
 
+def test_workers_that_end_well_without_having_begun_fail_the_task_with_a_reason(scheduler: Scheduler) -> None:
+    """Such as an image whose command does something else."""
+    scheduler.hand_over("idle_worker")
+    first = another_pod(scheduler, "idle_worker")
+    scheduler.cluster.end_pod(first)
+    scheduler.cluster.end_pod(another_pod(scheduler, "idle_worker", first))
+    scheduler.until_told("idle_worker", "failed")
+    assert scheduler.info("idle_worker") not in ("", "None")
+    scheduler.until_gone("idle_worker")
+
+
 @pytest.mark.parametrize(("retries", "launches"), [("0", 1), ("-1", 4)])
 def test_relaunches_by_option(start: Start, retries: str, launches: int) -> None:
     scheduler = start({"kubernetes_executor.pod_launch_failure_retries": retries})
