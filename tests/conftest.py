@@ -7,8 +7,10 @@ import itertools
 
 import pytest
 
-# Airflow's tests have an environment of their own, so that the others show that nothing needs it.
-collect_ignore = [] if importlib.util.find_spec("airflow") else ["airflow"]
+# Airflow's tests have an environment of their own, so that the others show that nothing needs it. The folder of that
+# name beside this file looks like a package too, but one without an origin.
+_AIRFLOW = importlib.util.find_spec("airflow")
+collect_ignore = [] if _AIRFLOW is not None and _AIRFLOW.origin is not None else ["airflow"]
 _NUMBERS = itertools.count()
 
 

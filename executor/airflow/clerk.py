@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 0.5  # seconds between looks at what is due when no report comes
 DATABASE_PAUSE = 2.0  # seconds before a question is repeated that the database did not answer
+SECOND_LOOK = 1.0  # seconds until the row is read again of a task that ended well and is said not to have begun
 RELAUNCH_FIRST, RELAUNCH_LAST = 1.0, 60.0  # seconds before the second relaunch of a task, and the longest such wait
 END_LIMIT = 5.0  # seconds that the thread is waited for
 
@@ -90,6 +91,8 @@ class Clerk:
         self._news = news
         self._clock = clock
         self._unresolved: list[tuple[Report, Job]] = []
+        self._second_looks: deque[tuple[float, Report, Job]] = deque()
+        self._looked_twice: set[str] = set()
         self._later: list[tuple[float, int, Job]] = []
         self._serials = itertools.count()
         self._ask_after = 0.0
@@ -125,6 +128,8 @@ class Clerk:
         for report in self._supervisor.drain():
             self._take(report)
         now = self._clock()
+        while self._second_looks and self._second_looks[0][0] <= now:
+            self._unresolved.append(self._second_looks.popleft()[1:])
         if self._unresolved and now >= self._ask_after:
             try:
                 self._resolve()
@@ -164,6 +169,8 @@ class Clerk:
                 self._relaunch(job, report, job.attempt, job.launches)
                 continue
             outcome = decide(report, job, rows.get(job.ti_key[:4]), self._book.superseded(job), self._policy)
+            if outcome.means is not Means.RELAUNCH:
+                self._looked_twice.discard(job.ticket)
             try:
                 self._carry_out(outcome, report, job)
             except Exception:
@@ -176,7 +183,12 @@ class Clerk:
             explained = outcome.state == FAILED and report.state != "succeeded"
             info, extra = self._words(report) if explained else (outcome.why or None, outcome.why)
             self._news.append(Ended(job, report, outcome.state, info, extra))
+        elif outcome.means is Means.RELAUNCH and report.state == "succeeded" and job.ticket not in self._looked_twice:
+            # The worker tells its end before its pod ends; a database that shows it late would cost a second pod.
+            self._looked_twice.add(job.ticket)
+            self._second_looks.append((self._clock() + SECOND_LOOK, report, job))
         elif outcome.means is Means.RELAUNCH:
+            self._looked_twice.discard(job.ticket)
             log.warning(
                 "%s: %s (pod %s, %s: %s); launched again without using a retry, launch %d",
                 job.words,

@@ -203,6 +203,10 @@ class Engine:
         """Removes the pods of a task instance that has no job here."""
         self._steward.remove_pods_of(adoption.labels_of(ti_key), ti_key, ti_id)
 
+    def is_leaving(self, ti_key: database.TiKey) -> bool:
+        """Whether pods that `remove_pods_of` is to remove may still be there."""
+        return self._steward.is_leaving(ti_key)
+
     def stats(self) -> list[ShardStats]:
         return self._supervisor.stats()
 

@@ -67,7 +67,7 @@ class ShardExecutor(BaseExecutor):
         self._news: deque[Running | Ended] = deque()
         self._told: dict[Hashable, list[str]] = {}  # tickets whose end is in the event buffer
         self._handed: list[str] = []  # tickets whose end the scheduler has taken out of it
-        self._holding = Holding(self.book, self._is_open, self._submit)
+        self._holding = Holding(self.book, self._is_open, self._is_leaving, self._submit)
         self._late: list[adopting.LateAdoption] = []
         self._audit_due = 0.0
         self._event_logs: list[Any] = []  # what is in `_task_event_logs`, kept alive
@@ -181,7 +181,7 @@ class ShardExecutor(BaseExecutor):
             self._refused(key, ti_key, error)
             return
         job = job_of(self.options, self.book, workload, key, override, template, namespace, queue)
-        waits = self._holding.must_wait(key)
+        waits = self._holding.must_wait(job)
         self.book.add(job)
         self.running.add(key)
         self.event_buffer[key] = (TaskInstanceState.QUEUED, job.submission_id)
@@ -192,6 +192,9 @@ class ShardExecutor(BaseExecutor):
 
     def _is_open(self, ticket: str) -> bool:
         return self._engine is not None and self._engine.is_open(ticket)
+
+    def _is_leaving(self, ti_key: database.TiKey) -> bool:
+        return self._engine is not None and self._engine.is_leaving(ti_key)
 
     def _submit(self, job: Job) -> None:
         if self._engine is None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Hashable
 
 from shard_executor.airflow.book import Book, Job
 
+TiKey = tuple[str, str, str, int, int]
+
 HELD_LIMIT = 60.0  # seconds that a job waits for that
 
 
@@ -19,19 +21,28 @@ class Holding:
     Args:
         book: the open jobs.
         is_open: whether the supervisor still has a ticket, so that its pod may still be there.
+        is_leaving: whether pods of a task instance that had no job here are being removed.
         submit: hands a job to the supervisor.
     """
 
-    def __init__(self, book: Book, is_open: Callable[[str], bool], submit: Callable[[Job], None]) -> None:
+    def __init__(
+        self,
+        book: Book,
+        is_open: Callable[[str], bool],
+        is_leaving: Callable[[TiKey], bool],
+        submit: Callable[[Job], None],
+    ) -> None:
         self._book = book
         self._is_open = is_open
+        self._is_leaving = is_leaving
         self._submit = submit
         self._held: dict[str, tuple[float, Job]] = {}
         self._going: dict[Hashable, list[str]] = {}  # revoked tickets whose pods may still be there
 
-    def must_wait(self, key: Hashable) -> bool:
-        """Whether a revoked hand-over of this task instance has a pod, or may still get one."""
-        return any(earlier.revoked for earlier in self._book.of_key(key)) or bool(self._still_going(key))
+    def must_wait(self, job: Job) -> bool:
+        """Whether a revoked hand-over of this job's task instance has a pod, or may still get one."""
+        revoked = any(earlier.revoked for earlier in self._book.of_key(job.key))
+        return revoked or bool(self._still_going(job.key)) or self._is_leaving(job.ti_key)
 
     def hold(self, job: Job) -> None:
         """Keeps a job back."""
@@ -56,7 +67,7 @@ class Holding:
         for ticket, (deadline, job) in list(self._held.items()):
             if self._book.get(ticket) is None:
                 del self._held[ticket]
-            elif now >= deadline or not self.must_wait(job.key):
+            elif now >= deadline or not self.must_wait(job):
                 del self._held[ticket]
                 self._submit(job)
 

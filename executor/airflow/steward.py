@@ -30,7 +30,7 @@ _TURN = 1.0  # seconds between looks at what is due
 
 @dataclass(frozen=True, slots=True)
 class _Errand:
-    """Pods of a task instance that are to be removed; tried until it is done, or too late (monotonic seconds)."""
+    """Pods of a task instance that are to go; looked for until none is left, or it is too late (monotonic seconds)."""
 
     until: float
     labels: dict[str, str]
@@ -74,6 +74,7 @@ class Steward:
         self._spared = spared
         self._interval = interval
         self._errands: deque[_Errand] = deque()
+        self._leaving: dict[adoption.TiKey, int] = {}  # errands by task instance
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self.swept = 0
@@ -90,7 +91,12 @@ class Steward:
 
     def remove_pods_of(self, labels: dict[str, str], ti_key: adoption.TiKey, ti_id: str) -> None:
         """Removes the pods of a task instance that this executor has no job for; later, and quietly."""
+        self._leaving[ti_key] = self._leaving.get(ti_key, 0) + 1
         self._errands.append(_Errand(time.monotonic() + ERRAND_LIMIT, labels, ti_key, ti_id))
+
+    def is_leaving(self, ti_key: adoption.TiKey) -> bool:
+        """Whether pods of a task instance that are to be removed may still be there."""
+        return ti_key in self._leaving
 
     def _run(self) -> None:
         started = time.monotonic()
@@ -118,6 +124,8 @@ class Steward:
             finally:
                 if not done and time.monotonic() < errand.until:
                     self._errands.append(errand)
+                elif (left := self._leaving.pop(errand.ti_key) - 1) > 0:
+                    self._leaving[errand.ti_key] = left
 
     def sweep(self) -> None:
         """Removes the finished pods of schedulers that are dead."""
@@ -136,7 +144,7 @@ class Steward:
             log.info("%d finished pods of schedulers that are gone were removed or marked as done", len(found))
 
     def _remove_pods_of(self, errand: _Errand) -> bool:
-        """False if not all pods could be asked for or removed."""
+        """False if pods are left: a removed one may take its grace period to go."""
         credentials = self._credentials()
         listed = self._list(credentials, adoption.task_selector(errand.labels), "")
         spared = self._spared()  # looked up after the list: whatever was made since is not on it
@@ -148,7 +156,8 @@ class Steward:
             and pod.annotations.get(adoption.TI_ID_ANNOTATION, errand.ti_id) == errand.ti_id
             and adoption.submission_of(pod) not in spared
         ]
-        return self._remove(credentials, [(pod, False) for pod in pods]) and not listed.problems
+        self._remove(credentials, [(pod, False) for pod in pods if not pod.deleting])
+        return not pods and not listed.problems
 
     def _list(self, credentials: Credentials, selector: str, fields: str) -> Listed:
         listed = list_pods(credentials, self._namespaces, selector, fields, LIST_LIMIT)
@@ -156,8 +165,6 @@ class Steward:
             log.warning("pods in %s could not be listed: %s", where, words)
         return listed
 
-    def _remove(self, credentials: Credentials, pods: list[tuple[PodMeta, bool]]) -> bool:
-        refused = remove_pods(credentials, pods, REMOVE_LIMIT)
-        for name, words in refused.items():
+    def _remove(self, credentials: Credentials, pods: list[tuple[PodMeta, bool]]) -> None:
+        for name, words in remove_pods(credentials, pods, REMOVE_LIMIT).items():
             log.warning("pod %s could not be removed: %s", name, words)
-        return not refused

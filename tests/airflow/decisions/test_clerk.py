@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from shard_executor.airflow.book import Book, Job
 from shard_executor.airflow.builds import MOVED
-from shard_executor.airflow.clerk import DATABASE_PAUSE, Clerk, Ended, Running
+from shard_executor.airflow.clerk import DATABASE_PAUSE, SECOND_LOOK, Clerk, Ended, Running
 from shard_executor.airflow.results import Policy, Row
 from shard_executor.supervisor.config import Report, Submission
 
@@ -126,6 +126,20 @@ def test_a_relaunch_takes_the_tickets_place():
     assert (after.key, after.launches, after.began) == (job.key, 1, False)
     (news,) = desk.turn(failed(after.ticket, attempt=5))  # no relaunch is left
     assert (news.state, news.info, news.extra) == ("failed", "x", "many lines")
+
+
+def test_a_success_that_the_database_shows_late_costs_no_second_pod():
+    desk = Desk()
+    desk.task("a", "queued")
+    desk.task("b", "queued")
+    assert desk.turn(Report("a", "succeeded", True), Report("b", "succeeded", True)) == []
+    assert desk.door.submitted == []
+    desk.states["a"] = Row("id-a", "success", 1, 7, "a")
+    desk.now += SECOND_LOOK
+    (news,) = desk.turn()
+    assert (news.job.ticket, news.state) == ("a", "success")
+    (again,) = desk.door.submitted  # the other one has really not begun
+    assert again.submission_id == "b"
 
 
 def test_later_relaunches_wait_longer_each_time():
