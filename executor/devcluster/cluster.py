@@ -74,7 +74,7 @@ class DevCluster:
 
     def __init__(self, config: ClusterConfig | None = None) -> None:
         self.config = config or ClusterConfig()
-        self.token = None if self.config.anonymous else secrets.token_urlsafe(24)
+        self.token = None if self.config.anonymous else secrets.token_hex(24)
         self.store = Store(history=self.config.history)
         self.kubelet: Kubelet = _kubelet(self.config, self.store)
         self._quotas = Quotas(self.store)
