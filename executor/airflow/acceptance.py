@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from shard_executor._fast import bin_of
 from shard_executor.airflow.book import Book, Job
-from shard_executor.airflow.coordinators import coordinator_of
+from shard_executor.airflow.coordinators import template_and_image
 from shard_executor.airflow.options import Options
 
 
@@ -35,8 +35,7 @@ def job_of(
         queue: of the task; a coordinator declared for it may bring its own template and image, which then count.
     """
     ti = workload.ti
-    coordinator = coordinator_of(queue) or {}
-    repository, tag = coordinator.get("worker_container_repository"), coordinator.get("worker_container_tag")
+    template_file, image = template_and_image(queue, pod_template_file, options)
     submission_id = getattr(ti, "external_executor_id", None)
     if submission_id is None or not book.first_time(submission_id):
         submission_id = str(uuid4())  # an id from an earlier hand-over must not name this one's pod
@@ -51,8 +50,8 @@ def job_of(
         priority=ti.priority_weight,
         workload=workload,
         pod_override=pod_override,
-        pod_template_file=coordinator.get("pod_template_file") or pod_template_file,
-        image=f"{repository}:{tag}" if repository and tag else options.kube_image,
+        pod_template_file=template_file,
+        image=image,
         accepted_at=time.monotonic(),
     )
 

@@ -19,7 +19,7 @@ from sqlalchemy import inspect, select
 from shard_executor._fast import bin_of
 from shard_executor.airflow import adoption
 from shard_executor.airflow.adoption import Orphan
-from shard_executor.airflow.book import Job
+from shard_executor.airflow.book import Job, TiKey
 from shard_executor.airflow.cluster import Listed, PodMeta
 from shard_executor.airflow.database import BATCH
 from shard_executor.airflow.generation.labels import label_value
@@ -45,7 +45,7 @@ def adopt(executor: ShardExecutor, engine: Engine, tis: Sequence[TaskInstance]) 
     """
     with engine.metrics.adopting():
         owners = _owners(tis)
-        by_key: dict[adoption.TiKey, TaskInstance] = {}
+        by_key: dict[TiKey, TaskInstance] = {}
         orphans: list[Orphan] = []
         back: list[TaskInstance] = []
         for ti in tis:
@@ -53,12 +53,12 @@ def adopt(executor: ShardExecutor, engine: Engine, tis: Sequence[TaskInstance]) 
             if found is None or found[0] is None:
                 back.append(ti)
                 continue
-            _, try_number, external_id = found
+            owner, try_number, external_id = found
             key = (ti.dag_id, ti.task_id, ti.run_id, ti.map_index, try_number)
             by_key[key] = ti
             if executor.book.of_key(executor.key_of(ti)):
                 continue  # adopted by a first call whose transaction was repeated
-            orphans.append(Orphan(key, str(ti.id), external_id, ti.state == TaskInstanceState.RUNNING))
+            orphans.append(Orphan(key, str(ti.id), external_id, ti.state == TaskInstanceState.RUNNING, owner))
         if not orphans:
             return back
         labels = {label_value(str(found[0])) for found in owners.values() if found[0] is not None}
@@ -129,6 +129,7 @@ def _take_over(executor: ShardExecutor, engine: Engine, orphan: Orphan, pod: Pod
         namespace=pod.namespace,
         attempt=adoption.attempt_of(pod),
         began=orphan.began,
+        adopted_from=orphan.queued_by_job_id,
         accepted_at=time.monotonic(),
         state="adopted",
         pod=pod.name,
@@ -140,9 +141,7 @@ def _take_over(executor: ShardExecutor, engine: Engine, orphan: Orphan, pod: Pod
 class LateAdoption:
     """Looks again for pods that could not be asked for in time, away from the scheduler's loop; see `adopt`."""
 
-    def __init__(
-        self, engine: Engine, orphans: list[Orphan], keys: dict[adoption.TiKey, Any], labels: set[str]
-    ) -> None:
+    def __init__(self, engine: Engine, orphans: list[Orphan], keys: dict[TiKey, Any], labels: set[str]) -> None:
         self._engine = engine
         self._labels = labels
         self._limit = time.monotonic() + AGAIN_LIMIT

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from shard_executor.airflow.book import TiKey
 from shard_executor.airflow.cluster import PodMeta
 from shard_executor.airflow.generation.labels import label_value
 from shard_executor.shard.pod_requests import ATTEMPT_ANNOTATION, DONE_LABEL, SUBMISSION_ANNOTATION
@@ -18,7 +19,6 @@ INSTANCE_LABEL = "shard-executor/instance"
 BIN_LABEL = "shard-executor/bin"
 REVOKED_LABEL = "airflow_pod_revoked"
 TI_ID_ANNOTATION = "task_instance_id"
-TiKey = tuple[str, str, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Orphan:
     ti_id: str
     external_executor_id: str | None
     began: bool
+    queued_by_job_id: int | None = None
 
 
 def owned_selector(owners: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+TiKey = tuple[str, str, str, int, int]  # dag id, task id, run id, map index, try number
 MAX_SEEN = 50_000  # submission ids remembered, so that an id that comes a second time is noticed
 
 
@@ -33,6 +34,7 @@ class Job:
         attempt: the launch attempt its pod's name is made of.
         launches: launches before this one that failed before the task began.
         began: its pod runs or has run.
+        adopted_from: the dead scheduler's job, for an adopted pod.
         revoked: its pod is to go, and nobody waits for its result.
         disowned: somebody else has decided its state; its pod's end frees the slot and says nothing.
         accepted_at: monotonic seconds.
@@ -40,7 +42,7 @@ class Job:
 
     ticket: str
     key: Hashable
-    ti_key: tuple[str, str, str, int, int]
+    ti_key: TiKey
     ti_id: str
     submission_id: str
     bin: int
@@ -53,6 +55,7 @@ class Job:
     attempt: int = 0
     launches: int = 0
     began: bool = False
+    adopted_from: int | None = None
     revoked: bool = False
     disowned: bool = False
     accepted_at: float = 0.0

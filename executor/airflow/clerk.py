@@ -15,9 +15,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from shard_executor.airflow.book import Book, Job
+from shard_executor.airflow.book import Book, Job, TiKey
 from shard_executor.airflow.builds import MOVED
-from shard_executor.airflow.database import BATCH, DatabaseError, TiKey
+from shard_executor.airflow.database import BATCH, DatabaseError
 from shard_executor.airflow.results import FAILED, Means, Outcome, Policy, Row, decide
 from shard_executor.supervisor.config import Report, Submission
 

@@ -15,16 +15,15 @@ from airflow.utils.cli import get_bagged_dag
 from airflow.utils.types import DagRunType
 
 from shard_executor._fast import bin_of
-from shard_executor.airflow.coordinators import coordinator_of
+from shard_executor.airflow.coordinators import template_and_image
 from shard_executor.airflow.generation import (
     BuildError,
-    GenerationSettings,
     PodRequest,
     executor_config_parts,
     general_pod,
     namespace_of,
 )
-from shard_executor.airflow.options import Options
+from shard_executor.airflow.options import Options, generation_settings
 
 OWNER = "worker-config"  # stands for the scheduler's job, as in the provider's command
 _UNSAFE = re.compile(r"[^\w.-]+")
@@ -57,14 +56,7 @@ def pods_of_dag(
     model = DagModel(dag_id=dag_id)
     model.bundle_name = bundle_names[0] if bundle_names else _stored_bundle(dag_id)
     model.relative_fileloc = dag.relative_fileloc
-    settings = GenerationSettings(
-        owner=OWNER,
-        instance=options.instance,
-        template_file=options.pod_template_file,
-        context_env=options.context_env,
-        dags_folder=options.dags_folder,
-        jinja=options.jinja_templates,
-    )
+    settings = generation_settings(options, OWNER)
     stamp = date.strftime("%Y-%m-%dT%H_%M_%S")
     for task in _scheduler_side(dag).tasks:
         name = _UNSAFE.sub("_", f"{dag_id}_{task.task_id}_{stamp}")
@@ -79,8 +71,7 @@ def _request(task: Any, run: Any, model: Any, options: Options) -> PodRequest:
     ti.dag_run, ti.dag_model = run, model
     ti.try_number = 1
     override, template = executor_config_parts(ti.executor_config)
-    coordinator = coordinator_of(ti.queue) or {}
-    repository, tag = coordinator.get("worker_container_repository"), coordinator.get("worker_container_tag")
+    template_file, image = template_and_image(ti.queue, template, options)
     return PodRequest(
         dag_id=ti.dag_id,
         task_id=ti.task_id,
@@ -93,8 +84,8 @@ def _request(task: Any, run: Any, model: Any, options: Options) -> PodRequest:
         bin=bin_of(ti.dag_id, ti.task_id, ti.run_id, str(ti.map_index)),
         namespace=namespace_of(override, options.namespace),
         pod_override=override,
-        pod_template_file=coordinator.get("pod_template_file") or template,
-        image=f"{repository}:{tag}" if repository and tag else options.kube_image,
+        pod_template_file=template_file,
+        image=image,
         logical_date=run.logical_date,
     )
 

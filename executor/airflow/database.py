@@ -22,13 +22,13 @@ from airflow.utils.state import JobState, TaskInstanceState
 from sqlalchemy import select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
+from shard_executor.airflow.book import TiKey
 from shard_executor.airflow.results import Row
 
 log = logging.getLogger(__name__)
 
 BATCH = 200  # rows asked for at once: keeps one statement's parameters within SQLite's old limit of 999
 DatabaseError = SQLAlchemyError
-TiKey = tuple[str, str, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,15 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from shard_executor.airflow import adoption, database
-from shard_executor.airflow.book import Book, Job
+from shard_executor.airflow.book import Book, Job, TiKey
 from shard_executor.airflow.builds import Builds
 from shard_executor.airflow.clerk import Clerk, Ended, Running, submission_of
 from shard_executor.airflow.cluster import Listed, list_pods
-from shard_executor.airflow.generation import BuildError, GenerationSettings, PodFactory
+from shard_executor.airflow.generation import BuildError, PodFactory
 from shard_executor.airflow.masking import masker
 from shard_executor.airflow.metrics import Metrics, airflow_stats
-from shard_executor.airflow.options import Options, credential_source
-from shard_executor.airflow.results import Policy
+from shard_executor.airflow.options import Options, credential_source, generation_settings
+from shard_executor.airflow.results import QUEUED, RESTARTING, RUNNING, Policy
 from shard_executor.airflow.steward import Steward
 from shard_executor.airflow.words import event_extra, short_info
 from shard_executor.supervisor import Report, ShardStats, Submission, Supervisor, SupervisorConfig
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 END_LIMIT = 10.0  # seconds given to creates that are in flight
 WORKER_CONTAINER = "base"
-_WAITING_STATES = frozenset({"queued", "running", "restarting"})
+_WAITING_STATES = frozenset({QUEUED, RUNNING, RESTARTING})
 
 
 class _Door(Supervisor):
@@ -77,18 +77,7 @@ class Engine:
         self.metrics = Metrics(airflow_stats(), team_name)
         self._masker = masker()
         self._source = credential_source(options)
-        self._factory = PodFactory(
-            GenerationSettings(
-                owner=owner,
-                instance=options.instance,
-                template_file=options.pod_template_file,
-                context_env=options.context_env,
-                dags_folder=options.dags_folder,
-                jinja=options.jinja_templates,
-                idle_timeout=options.builder_idle_timeout,
-                answer_timeout=options.builder_answer_timeout,
-            )
-        )
+        self._factory = PodFactory(generation_settings(options, owner))
         self._builds = Builds(book, self._factory, database.queued_rows, sign, self.watches, job_id)
         self._clerk = Clerk(
             book,
@@ -106,7 +95,7 @@ class Engine:
         self._supervisor = _Door(self._config())
         self._steward = Steward(
             self._source.current,
-            (None,) if options.all_namespaces else self._supervisor.config.watched,
+            self._places,
             options.instance,
             owner,
             self._keeps,
@@ -154,6 +143,11 @@ class Engine:
         """The watched namespaces, in words."""
         return ("all",) if self.options.all_namespaces else self._supervisor.config.watched
 
+    @property
+    def _places(self) -> tuple[str | None, ...]:
+        """Where pods are looked for; None is the whole cluster."""
+        return (None,) if self.options.all_namespaces else self._supervisor.config.watched
+
     def watches(self, namespace: str) -> bool:
         """Whether pods of this namespace are watched; one that cannot be never is."""
         if self.options.all_namespaces:
@@ -199,11 +193,11 @@ class Engine:
         """Whether the pod of a ticket that has ended may still be there."""
         return self._supervisor.is_open(ticket)
 
-    def remove_pods_of(self, ti_key: database.TiKey, ti_id: str) -> None:
+    def remove_pods_of(self, ti_key: TiKey, ti_id: str) -> None:
         """Removes the pods of a task instance that has no job here."""
         self._steward.remove_pods_of(adoption.labels_of(ti_key), ti_key, ti_id)
 
-    def is_leaving(self, ti_key: database.TiKey) -> bool:
+    def is_leaving(self, ti_key: TiKey) -> bool:
         """Whether pods that `remove_pods_of` is to remove may still be there."""
         return self._steward.is_leaving(ti_key)
 
@@ -228,9 +222,8 @@ class Engine:
 
     def list_orphaned_pods(self, owners: Collection[str], limit: float) -> Listed:
         """The pods that dead schedulers left, without those that succeeded: their task instances have ended."""
-        namespaces: tuple[str | None, ...] = (None,) if self.options.all_namespaces else self._supervisor.config.watched
         selector = adoption.owned_selector(owners)
-        return list_pods(self._source.current(), namespaces, selector, "status.phase!=Succeeded", limit)
+        return list_pods(self._source.current(), self._places, selector, "status.phase!=Succeeded", limit)
 
     def adopt(self, job: Job, pod: Any) -> None:
         """Lets the shards follow a pod that is there, and label it as ours."""
@@ -254,9 +247,9 @@ class Engine:
         )
 
 
-def waiting_for_a_pod(keys: Collection[database.TiKey]) -> set[database.TiKey]:
+def waiting_for_a_pod(keys: Collection[TiKey]) -> set[TiKey]:
     """Which of these task instances are in a state that a pod's end decides about."""
-    waiting: set[database.TiKey] = set()
+    waiting: set[TiKey] = set()
     ordered = sorted(keys)
     for start in range(0, len(ordered), database.BATCH):
         batch = ordered[start : start + database.BATCH]

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.executors.base_executor import BaseExecutor
 from airflow.utils.state import TaskInstanceState
 
-from shard_executor.airflow import adopting, database
+from shard_executor.airflow import adopting
 from shard_executor.airflow.acceptance import fresh_token, job_of
 from shard_executor.airflow.adoption import Orphan
-from shard_executor.airflow.book import Book, Job
+from shard_executor.airflow.book import Book, Job, TiKey
 from shard_executor.airflow.builds import unwatched
 from shard_executor.airflow.clerk import Ended, Running, submission_of
 from shard_executor.airflow.coordinators import coordinator_of
@@ -193,7 +193,7 @@ class ShardExecutor(BaseExecutor):
     def _is_open(self, ticket: str) -> bool:
         return self._engine is not None and self._engine.is_open(ticket)
 
-    def _is_leaving(self, ti_key: database.TiKey) -> bool:
+    def _is_leaving(self, ti_key: TiKey) -> bool:
         return self._engine is not None and self._engine.is_leaving(ti_key)
 
     def _submit(self, job: Job) -> None:
@@ -201,7 +201,7 @@ class ShardExecutor(BaseExecutor):
             raise RuntimeError(f"{type(self).__name__} was given a task before start() or after end()")
         self._engine.submit(submission_of(job))
 
-    def _refused(self, key: Any, ti_key: database.TiKey, error: BuildError) -> None:
+    def _refused(self, key: Any, ti_key: TiKey, error: BuildError) -> None:
         """Fails a task that no pod can be made for, with the reason where the user looks."""
         words = f"{error.reason}: {error.message}"
         self.log.error("%s.%s run %s: no pod can be made: %s", *ti_key[:3], words)
@@ -269,7 +269,7 @@ class ShardExecutor(BaseExecutor):
         self.event_buffer[job.key] = (TaskInstanceState(news.state), info)
         self._told.setdefault(job.key, []).append(job.ticket)
 
-    def _log_event(self, key: Any, ti_key: database.TiKey, event: str, extra: str) -> None:
+    def _log_event(self, key: Any, ti_key: TiKey, event: str, extra: str) -> None:
         from airflow.models.taskinstancekey import TaskInstanceKey
 
         dag_id, task_id, run_id, map_index, try_number = ti_key
@@ -347,7 +347,7 @@ class ShardExecutor(BaseExecutor):
         self.book.add(job)
         self.running.add(job.key)
 
-    def look_again(self, orphans: list[Orphan], keys: dict[database.TiKey, Any], labels: set[str]) -> None:
+    def look_again(self, orphans: list[Orphan], keys: dict[TiKey, Any], labels: set[str]) -> None:
         """Goes on looking for pods that the cluster did not tell of in time."""
         assert self._engine is not None
         self._late.append(adopting.LateAdoption(self._engine, orphans, keys, labels))

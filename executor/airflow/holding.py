@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
-from shard_executor.airflow.book import Book, Job
-
-TiKey = tuple[str, str, str, int, int]
+from shard_executor.airflow.book import Book, Job, TiKey
 
 HELD_LIMIT = 60.0  # seconds that a job waits for that
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from shard_executor.airflow.generation import GenerationSettings
 from shard_executor.airflow.instance import MAX_DEPLOYMENT, instance_label, is_deployment
 from shard_executor.airflow.option_reader import OptionError, Reader
 from shard_executor.airflow.option_table import OWN, STOCK, option
@@ -205,4 +206,18 @@ def credential_source(options: Options, *, environ: Mapping[str, str] | None = N
         verify=options.verify_ssl,
         ca_file=options.ssl_ca_cert,
         environ=environ,
+    )
+
+
+def generation_settings(options: Options, owner: str) -> GenerationSettings:
+    """What these options say of all pods; `owner` is the value of their label airflow-worker."""
+    return GenerationSettings(
+        owner=owner,
+        instance=options.instance,
+        template_file=options.pod_template_file,
+        context_env=options.context_env,
+        dags_folder=options.dags_folder,
+        jinja=options.jinja_templates,
+        idle_timeout=options.builder_idle_timeout,
+        answer_timeout=options.builder_answer_timeout,
     )

@@ -105,7 +105,8 @@ def decide(report: Report, job: Job, row: Row | None, superseded: bool, policy: 
 
 
 def _is_anothers(row: Row, job: Job, policy: Policy) -> bool:
-    if policy.job_id is not None and row.queued_by_job_id not in (None, policy.job_id):
+    # The scheduler commits its adoption after the pod has been taken over, and a pod may have ended before that.
+    if policy.job_id is not None and row.queued_by_job_id not in (None, policy.job_id, job.adopted_from):
         return True
     return row.external_executor_id is not None and job.workload is not None and _other_submission(row, job)
 

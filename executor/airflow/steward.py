@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from shard_executor.airflow import adoption
+from shard_executor.airflow.book import TiKey
 from shard_executor.airflow.cluster import Listed, PodMeta, list_pods, remove_pods
 from shard_executor.airflow.database import DatabaseError
 from shard_executor.core.credentials import Credentials
@@ -34,7 +35,7 @@ class _Errand:
 
     until: float
     labels: dict[str, str]
-    ti_key: adoption.TiKey
+    ti_key: TiKey
     ti_id: str
 
 
@@ -60,7 +61,7 @@ class Steward:
         owner: str,
         keep: Callable[[bool], bool],
         live: Callable[[], set[str]],
-        waiting: Callable[[Collection[adoption.TiKey]], set[adoption.TiKey]],
+        waiting: Callable[[Collection[TiKey]], set[TiKey]],
         spared: Callable[[], set[str]],
         interval: float,
     ) -> None:
@@ -74,7 +75,7 @@ class Steward:
         self._spared = spared
         self._interval = interval
         self._errands: deque[_Errand] = deque()
-        self._leaving: dict[adoption.TiKey, int] = {}  # errands by task instance
+        self._leaving: dict[TiKey, int] = {}  # errands by task instance
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self.swept = 0
@@ -89,12 +90,12 @@ class Steward:
             self._thread.join(END_LIMIT)
             self._thread = None
 
-    def remove_pods_of(self, labels: dict[str, str], ti_key: adoption.TiKey, ti_id: str) -> None:
+    def remove_pods_of(self, labels: dict[str, str], ti_key: TiKey, ti_id: str) -> None:
         """Removes the pods of a task instance that this executor has no job for; later, and quietly."""
         self._leaving[ti_key] = self._leaving.get(ti_key, 0) + 1
         self._errands.append(_Errand(time.monotonic() + ERRAND_LIMIT, labels, ti_key, ti_id))
 
-    def is_leaving(self, ti_key: adoption.TiKey) -> bool:
+    def is_leaving(self, ti_key: TiKey) -> bool:
         """Whether pods of a task instance that are to be removed may still be there."""
         return ti_key in self._leaving
 

@@ -122,6 +122,14 @@ def test_an_adopted_pod_cannot_be_launched_again():
     assert decide(DRAINED, job(workload=None), row("queued"), False, FAIL).means is T
 
 
+def test_the_end_of_an_adopted_pod_is_told_before_the_adoption_is_committed():
+    adopted = job(workload=None, adopted_from=6)
+    for state in ("queued", "running"):
+        assert decide(ERROR, adopted, row(state, queued_by_job_id=6), False, FAIL).means is T
+        assert decide(ERROR, adopted, row(state, queued_by_job_id=7), False, FAIL).means is T
+        assert decide(ERROR, adopted, row(state, queued_by_job_id=8), False, FAIL).means is N
+
+
 def test_without_a_scheduler_job_nothing_is_anothers():
     policy = Policy(0, frozenset(), False, None)
     assert decide(ERROR, job(), row("running", queued_by_job_id=99), False, policy).means is T
